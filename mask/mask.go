@@ -57,7 +57,7 @@ func XOR(p []byte, k Key, pos int) (next int) {
 func Copy(dst, src []byte, k Key, pos int) (next int) {
 	next = (pos + len(src)) & 3
 	key := k.word(pos)
-	dst = dst[:len(src)]
+	dst = dst[:len(src):len(dst)] // never into dst's spare capacity
 
 	for len(src) >= 64 && len(dst) >= 64 {
 		s, d := (*[64]byte)(src), (*[64]byte)(dst)
