@@ -1,0 +1,163 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"rfc6455/frame"
+	"rfc6455/handshake"
+)
+
+// Accept answers the opening handshake in an http.Handler and takes the
+// connection over from net/http. The connection does not end when the handler
+// returns: who accepts it closes it, or uses [Handler], which does.
+//
+// On an error the response has been written, with a status and a body that name
+// the reason, and the handler just returns. The error is a [*handshake.Error]
+// if the request was refused. (RFC 6455, section 4.2)
+func Accept(w http.ResponseWriter, r *http.Request, o *AcceptOptions) (*Conn, error) {
+	return newAcceptor(o).accept(w, r)
+}
+
+// Handler returns an http.Handler that accepts connections and calls f for
+// each, in the goroutine of the request. ctx is the connection's Context. When f
+// returns, the connection is closed: with 1000 for nil, with its code and
+// reason for a [*CloseError] that f made, with 1001 for [ErrShutdown], and with
+// 1011 for any other error, which the peer does not see, and for a panic, which
+// is logged and ends this connection alone. An error that ended the connection
+// already, as those of Read do, is fine to return.
+func Handler(f func(ctx context.Context, c *Conn) error, o *AcceptOptions) http.Handler {
+	a := newAcceptor(o)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := a.accept(w, r)
+		if err != nil {
+			return
+		}
+		c.run(f)
+	})
+}
+
+// run calls f and closes the connection with what it returns.
+func (c *Conn) run(f func(ctx context.Context, c *Conn) error) {
+	if t := c.o.Tracker; t != nil {
+		t.handler(1)
+		defer t.handler(-1)
+	}
+	code, reason := frame.CloseInternalError, ""
+	defer func() {
+		if v := recover(); v != nil {
+			if l := c.o.Logger; l != nil {
+				l.Error("websocket: panic in a connection's function", "remote", c.RemoteAddr(), "panic", v, "stack", string(debug.Stack()))
+			}
+		}
+		c.Close(code, reason) // after runtime.Goexit, too
+	}()
+	code, reason = c.codeFor(f(c.ctx, c))
+}
+
+// codeFor returns what a connection is closed with after its function returned
+// err.
+func (c *Conn) codeFor(err error) (frame.CloseCode, string) {
+	var ce *CloseError
+	switch {
+	case err == nil:
+		return frame.CloseNormal, ""
+	case errors.As(err, &ce) && (ce.Code == frame.CloseNoStatus || ce.Code.Sendable()):
+		return ce.Code, ce.Reason
+	case errors.Is(err, ErrShutdown), errors.Is(err, http.ErrServerClosed):
+		return frame.CloseGoingAway, ""
+	}
+	if l := c.o.Logger; l != nil && c.sticky() == nil {
+		l.Error("websocket: a connection's function failed", "remote", c.RemoteAddr(), "error", err)
+	}
+	return frame.CloseInternalError, ""
+}
+
+// check is the part of the opening handshake that is the same on every path.
+func (a *acceptor) check(r *http.Request) (*handshake.Agreement, *handshake.Error) {
+	var refusal *handshake.Error
+	if t := a.options.Tracker; t != nil && t.isDraining() {
+		refusal = &handshake.Error{Status: http.StatusServiceUnavailable, Err: ErrShutdown}
+	} else {
+		agreement, err := a.server.Check(r)
+		if err == nil {
+			return agreement, nil
+		}
+		if !errors.As(err, &refusal) {
+			refusal = &handshake.Error{Status: http.StatusInternalServerError, Err: err}
+		}
+	}
+	if l := a.options.Logger; l != nil {
+		l.Warn("websocket: opening handshake refused", "remote", r.RemoteAddr, "status", refusal.Status, "error", refusal.Err)
+	}
+	return nil, refusal
+}
+
+func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
+	agreement, refusal := a.check(r)
+	if refusal != nil {
+		refuse(w, refusal)
+		return nil, refusal
+	}
+	// Middleware that wraps w hides its Hijack method, unless it has Unwrap.
+	nc, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		err = fmt.Errorf("websocket: %T cannot be hijacked: a middleware's http.ResponseWriter needs a method Unwrap() http.ResponseWriter: %w", w, err)
+		if l := a.options.Logger; l != nil {
+			l.Error("websocket: opening handshake failed", "remote", r.RemoteAddr, "error", err)
+		}
+		refuse(w, &handshake.Error{Status: http.StatusInternalServerError, Err: err})
+		return nil, err
+	}
+	// Frames may have come in the same segment as the request.
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	// The server's timeouts are for requests, not for what follows.
+	deadline := time.Time{}
+	if a.timeout > 0 {
+		deadline = time.Now().Add(a.timeout)
+	}
+	nc.SetDeadline(deadline)
+	if _, err := nc.Write(agreement.AppendResponse(nil)); err != nil {
+		nc.Close()
+		return nil, lost(err)
+	}
+	nc.SetDeadline(time.Time{})
+
+	c := newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, early)
+	c.keepRequest(r)
+	return c, nil
+}
+
+// keepRequest keeps what Request returns. The body and what belongs to net/http
+// would pin buffers.
+func (c *Conn) keepRequest(r *http.Request) {
+	kept := r.WithContext(c.ctx)
+	kept.Body = http.NoBody
+	kept.GetBody = nil
+	kept.Response = nil
+	kept.MultipartForm = nil
+	c.request = kept
+}
+
+// refuse writes a refusal as the response.
+func refuse(w http.ResponseWriter, e *handshake.Error) {
+	h := w.Header()
+	for name, values := range e.Header {
+		h[name] = values
+	}
+	// What follows on this connection might be frames.
+	h.Set("Connection", connection(e))
+	http.Error(w, e.Body(), e.Status)
+}
+
+// connection returns the Connection header of a refusal.
+func connection(e *handshake.Error) string {
+	if e.Header.Get("Upgrade") != "" {
+		return "Upgrade, close"
+	}
+	return "close"
+}

@@ -1,0 +1,319 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"rfc6455/frame"
+	"rfc6455/handshake"
+)
+
+// MessageType says how the payload of a message is to be interpreted. It is not
+// an opcode, so that no control frame can be written as a message.
+// (RFC 6455, section 5.6)
+type MessageType uint8
+
+const (
+	Text   MessageType = MessageType(frame.OpText)   // UTF-8
+	Binary MessageType = MessageType(frame.OpBinary) // any bytes
+)
+
+// String returns "text" or "binary".
+func (t MessageType) String() string { return frame.Opcode(t).String() }
+
+// opcode returns the opcode of a message's first frame.
+func (t MessageType) opcode() (frame.Opcode, error) {
+	if t != Text && t != Binary {
+		return 0, errors.New("websocket: message type is neither Text nor Binary")
+	}
+	return frame.Opcode(t), nil
+}
+
+// Conn is a WebSocket connection after its opening handshake. The methods that
+// write, Close and the accessors may be called from any number of goroutines at
+// any time; the methods that read from one goroutine at a time.
+type Conn struct {
+	// Constant.
+	nc        io.ReadWriteCloser
+	deadlines deadliner // nil if nc has none
+	vectored  bool      // nc writes several slices with one call
+	role      frame.Role
+	o         *Options // resolved
+	agreement *handshake.Agreement
+	request   *http.Request
+	start     time.Time // times below are durations since then
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	flusher   func() // c.flushQueued, made once
+
+	// The reader's turn: free, taken or wanted.
+	reading  atomic.Int32
+	readFree chan struct{} // a Close waits for the turn; one value; made under mu
+
+	// Whoever has the reader's turn.
+	// 0 <= r <= w <= len(buf.b)
+	buf       *buffer // nil while idle on a raw transport
+	r, w      int
+	bufSize   int     // of the next buffer to lend
+	big       *buffer // where Messages assembles what does not fit buf
+	lent      bool    // the application holds a message inside buf or big
+	recv      frame.Receiver
+	head      frame.Header // of the frame under way
+	inControl bool         // the frame under way is a control frame, not whole yet
+	inData    bool         // it is a data frame, not whole yet
+	saved     []byte       // of a message that an interrupted call had collected
+	streaming *messageReader
+	readErr   error // came with the last bytes, not reported yet
+	pingSeen  bool  // a Pong was made due since output was flushed last
+	traceHead bool  // head was not given to Trace yet
+	readCount int64 // messages, not in stats yet
+	readWatch watch
+
+	// The raw transport; see raw_unix.go.
+	raw       syscall.RawConn
+	rawTry    func(fd uintptr) bool
+	rawTarget []byte
+	rawN      int
+	rawErr    error
+
+	// Anyone.
+	waiting  atomic.Int64 // since when a read has waited for bytes; 0: none waits
+	corkable atomic.Bool  // the next message is in buf already: the reader is back soon
+	stats    counters
+
+	// Whoever is busy writing.
+	writeWatch watch
+	iov        net.Buffers
+	iovArray   [2][]byte
+
+	mu sync.Mutex // never held across I/O or a callback
+
+	// Under mu; sender, out, taken and tail belong to whoever is busy, while
+	// somebody is.
+	busy        bool
+	sender      frame.Sender
+	out         []byte // encoded bytes that wait, inside outBuf
+	outBuf      *buffer
+	tail        []byte       // what follows out, not copied
+	tailHead    frame.Header // whose Key masks tail, if Masked
+	ownStart    int          // where the leader's own frame begins in out
+	ownSender   frame.Sender // as it was before that frame
+	taken       list         // the entries whose frames are in out and tail
+	urgent      list         // control frames and fragments
+	queue       list         // messages, in order
+	open        bool         // a Writer's message is under way
+	room        chan struct{}
+	freeWaiters *entry
+	traced      []tracedFrame
+
+	pongDue    bool
+	pong       []byte // payload of the newest Ping
+	pingDue    bool
+	pings      []*pingWaiter
+	pingNumber uint64
+
+	closing      bool  // a Close frame is due or was sent
+	closeErr     error // what ends the connection
+	closePayload []byte
+	closeDue     bool
+	closeSent    chan struct{} // closed when the Close frame is on the wire, or never will be
+	ended        bool
+	over         atomic.Bool // ended, for those who are not under mu
+	closed       bool  // nc was closed
+	err          error // sticky; set when ended
+	closeResult  error // what Close returns after the end
+	writeErr     error // writing failed, the reader may still find the reason
+
+	timer      *time.Timer
+	timerAt    time.Duration // when it fires; 0: it does not
+	corkAt     time.Duration // when waiting output must leave; 0: none waits
+	writeStart time.Duration // of the write under way; 0: none
+	closeAt    time.Duration // when the closing handshake is given up; 0: none
+	keepalive  keepalive
+}
+
+// deadliner is the part of net.Conn that interrupts blocked I/O.
+type deadliner interface {
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+}
+
+// New makes a connection of a stream on which the opening handshake is over,
+// done by the caller or by other means than HTTP. role is the role of this
+// endpoint; a may be nil. The connection owns rwc and closes it.
+//
+// If rwc is a net.Conn, contexts interrupt reads and writes through its
+// deadlines, which nobody else may then set. Otherwise a context that ends
+// while a call is blocked ends the connection.
+func New(rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options) *Conn {
+	return newConn(context.Background(), rwc, role, a, o.resolved(), nil)
+}
+
+// newConn makes a connection. early are bytes that were read with the opening
+// handshake; o is resolved.
+func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options, early []byte) *Conn {
+	if a == nil {
+		a = &handshake.Agreement{}
+	}
+	c := &Conn{
+		nc:        rwc,
+		role:      role,
+		o:         o,
+		agreement: a,
+		start:     time.Now(),
+		bufSize:   minReadBuffer,
+		recv: frame.Receiver{
+			Role:          role,
+			MessageLimit:  o.ReadLimit,
+			FragmentLimit: o.FragmentLimit,
+		},
+		sender:    frame.Sender{Role: role},
+		keepalive: keepalive{interval: o.Keepalive, timeout: o.KeepaliveTimeout},
+	}
+	c.deadlines, _ = rwc.(deadliner)
+	switch rwc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		// Only these themselves: a type that embeds one may change what Read
+		// and Write do.
+		c.vectored = true
+		c.openRaw()
+	}
+	c.ctx, c.cancel = context.WithCancelCause(parent)
+	c.flusher = c.flushQueued
+	if len(early) > 0 {
+		c.buf = getBuffer(max(len(early), minReadBuffer))
+		c.w = copy(c.buf.b, early)
+	}
+	c.mu.Lock()
+	c.rearm()
+	c.mu.Unlock()
+	if o.Tracker != nil {
+		o.Tracker.add(c)
+	}
+	return c
+}
+
+// now returns the time since the connection began, always positive.
+func (c *Conn) now() time.Duration { return time.Since(c.start) + 1 }
+
+// Context returns a context that lives as long as the connection and has the
+// values of the request's context. Its cause (context.Cause) is the error that
+// ended the connection. Passing it to the methods of this connection costs
+// nothing.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+// Subprotocol returns the subprotocol that the handshake agreed on, or "".
+func (c *Conn) Subprotocol() string { return c.agreement.Subprotocol }
+
+// Role returns the role of this endpoint.
+func (c *Conn) Role() frame.Role { return c.role }
+
+// Request returns the request of the opening handshake: URL, header, path
+// values, addresses and TLS state, without the body. It is nil on a connection
+// made with New or Pipe. It must not be changed.
+func (c *Conn) Request() *http.Request { return c.request }
+
+// RemoteAddr returns the peer's address, or nil if the transport has none.
+func (c *Conn) RemoteAddr() net.Addr {
+	if nc, ok := c.nc.(net.Conn); ok {
+		return nc.RemoteAddr()
+	}
+	return nil
+}
+
+// LocalAddr returns the address of this end, or nil if the transport has none.
+func (c *Conn) LocalAddr() net.Addr {
+	if nc, ok := c.nc.(net.Conn); ok {
+		return nc.LocalAddr()
+	}
+	return nil
+}
+
+// end ends the connection with a sticky error. Only the first call does
+// anything. result is what Close returns from now on. With linger the transport
+// stays open, for the caller to read out and then close.
+func (c *Conn) end(err, result error, linger bool) {
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		return
+	}
+	c.ended = true
+	c.over.Store(true)
+	if linger && c.closeAt == 0 {
+		c.closeAt = c.now() + defaultCloseTimeout
+		c.arm(c.closeAt)
+	}
+	c.err = err
+	c.closeResult = result
+	c.closeDue = false
+	c.closeWritten()
+	c.failQueued(err)
+	c.dropOutput()
+	pings := c.pings
+	c.pings = nil
+	if !linger {
+		c.closed = true
+		c.stopTimer()
+	}
+	c.mu.Unlock()
+
+	for _, p := range pings {
+		p.done <- err
+	}
+	c.cancel(err)
+	if !linger {
+		c.nc.Close()
+	}
+	if c.o.Tracker != nil {
+		c.o.Tracker.remove(c)
+	}
+	if l := c.o.Logger; l != nil {
+		var ce *CloseError
+		if !errors.As(err, &ce) {
+			l.Info("websocket: connection failed", "remote", c.RemoteAddr(), "error", err)
+		}
+	}
+}
+
+// hangUp closes the transport of a connection that lingers.
+func (c *Conn) hangUp() {
+	c.mu.Lock()
+	was := c.closed
+	c.closed = true
+	c.stopTimer()
+	c.mu.Unlock()
+	if !was {
+		c.nc.Close()
+	}
+}
+
+// dropOutput forgets what was not written. Under mu; not while somebody is
+// busy, who does it then.
+func (c *Conn) dropOutput() {
+	if c.busy {
+		return
+	}
+	c.out, c.tail = nil, nil
+	putBuffer(c.outBuf)
+	c.outBuf = nil
+	c.traced = nil
+	c.corkAt = 0
+}
+
+// sticky returns the error that ended the connection, nil while it lives.
+func (c *Conn) sticky() error {
+	if !c.over.Load() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}

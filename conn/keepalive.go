@@ -1,0 +1,57 @@
+package conn
+
+import "time"
+
+// keepalive decides when a silent peer is sent a Ping and when it is given up.
+// It knows no clock: times are durations since the connection began.
+type keepalive struct {
+	interval time.Duration // silence before a Ping; 0: no Pings
+	timeout  time.Duration // silence after the Ping before the peer is lost; 0: never
+
+	since  time.Duration // from when the current silence counts
+	pinged time.Duration // when the last Ping was due; 0: never
+}
+
+// check says what is due at now. waiting is since when a read has been waiting
+// for a byte, 0 if none is: then the application is not reading, and nothing is
+// known of the peer. It is sent Pings all the same, for the sake of the proxies
+// on the way.
+func (k *keepalive) check(now, waiting time.Duration) (ping, dead bool) {
+	if k.interval == 0 {
+		return false, false
+	}
+	if waiting == 0 {
+		k.since = now
+		if now-k.pinged >= k.interval {
+			k.pinged = now
+			return true, false
+		}
+		return false, false
+	}
+	k.since = waiting
+	if k.pinged >= waiting {
+		// The Ping went out in this very silence.
+		if k.timeout > 0 {
+			return false, now-k.pinged >= k.timeout
+		}
+		if now-k.pinged < k.interval {
+			return false, false
+		}
+	} else if now-waiting < k.interval {
+		return false, false
+	}
+	k.pinged = now
+	return true, false
+}
+
+// next returns when check should be called again, 0 for never.
+func (k *keepalive) next(now time.Duration) time.Duration {
+	switch {
+	case k.interval == 0:
+		return 0
+	case k.pinged > 0 && k.pinged >= k.since && k.timeout > 0:
+		return max(k.pinged+k.timeout, now+time.Millisecond)
+	default:
+		return max(k.since, k.pinged, 1) + k.interval
+	}
+}

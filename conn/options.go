@@ -1,0 +1,153 @@
+package conn
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"rfc6455/handshake"
+)
+
+// Options are the settings of a connection after its opening handshake, the
+// same for both roles. A nil *Options and the zero value are right for
+// production: a zero field means its default, a negative one means none.
+// Options are read once, when the connection is made.
+type Options struct {
+	// ReadLimit is the longest message in bytes that the peer may send, all
+	// fragments together, after inflating. A longer one fails the connection
+	// with 1009 as soon as its length is known, and the error is
+	// [ErrMessageTooBig]. Default 1 MiB.
+	ReadLimit int64
+	// FragmentLimit is the largest number of frames in one received message,
+	// empty ones included. Default 4096.
+	FragmentLimit int
+
+	// WriteTimeout bounds how long writing one message to the transport may
+	// take; when it is over, the connection is failed. Default 10 s.
+	WriteTimeout time.Duration
+	// CloseTimeout bounds the closing handshake: writing what is queued and the
+	// Close frame, and waiting for the peer's. Default 5 s.
+	CloseTimeout time.Duration
+
+	// Keepalive is how long the peer may be silent before it is sent a Ping.
+	// Default 30 s.
+	Keepalive time.Duration
+	// KeepaliveTimeout is how long after that Ping the peer may stay silent
+	// before the connection is failed. Any byte from the peer counts as life. An
+	// application that does not read is not held against the peer. Default 30 s.
+	KeepaliveTimeout time.Duration
+
+	// QueueMessages is how many messages of Send wait at most. Default 64.
+	QueueMessages int
+	// QueueBytes is how many bytes of payload the messages of Send hold at most
+	// while they wait; one message alone may be longer. Default 1 MiB.
+	QueueBytes int64
+	// QueueMaxAge is how old a message of Send may be when its turn comes; an
+	// older one is dropped. Default: any age.
+	QueueMaxAge time.Duration
+	// Overflow says what Send does when the queue is full. Default CloseSlow.
+	Overflow Overflow
+
+	// Tracker, if set, knows this connection while it lives.
+	Tracker *Tracker
+	// Trace, if set, is told of every frame.
+	Trace *Trace
+	// Logger, if set, is told of refused handshakes, failed connections,
+	// dropped messages and panics. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// AcceptOptions are the settings of a server: those of the opening handshake
+// here, those of the connection in Options.
+type AcceptOptions struct {
+	// Origins are further origins that a browser's page may come from, beside
+	// the server's own: "https://app.example.com", "https://*.example.com", or
+	// "*" for any. A request without an Origin header does not come from a
+	// browser and is accepted.
+	Origins []string
+	// CheckOrigin replaces that policy. An error refuses the handshake with
+	// status 403.
+	CheckOrigin func(r *http.Request) error
+	// Subprotocols are those that the server speaks, the preferred one first.
+	Subprotocols []string
+	// Header is added to the response that accepts the handshake.
+	Header http.Header
+
+	// HandshakeTimeout bounds the opening handshake where this package reads it
+	// itself, in Server and Serve; under net/http, http.Server's
+	// ReadHeaderTimeout does, and this bounds writing the response. Default 10 s.
+	HandshakeTimeout time.Duration
+	// HandshakeBytes is the largest request line and header in bytes in Server
+	// and Serve; under net/http, http.Server's MaxHeaderBytes is. Default 16 KiB.
+	HandshakeBytes int
+
+	Options
+}
+
+const (
+	defaultReadLimit        = 1 << 20
+	defaultFragmentLimit    = 4096
+	defaultWriteTimeout     = 10 * time.Second
+	defaultCloseTimeout     = 5 * time.Second
+	defaultKeepalive        = 30 * time.Second
+	defaultQueueMessages    = 64
+	defaultQueueBytes       = 1 << 20
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultHandshakeBytes   = 16 << 10
+)
+
+// or resolves a setting: zero is the default, negative is none, for which the
+// rest of the package has 0.
+func or[T int | int64 | time.Duration](v, fallback T) T {
+	switch {
+	case v == 0:
+		return fallback
+	case v < 0:
+		return 0
+	}
+	return v
+}
+
+// resolved returns the options with every default filled in; from there on 0
+// means none.
+func (o *Options) resolved() *Options {
+	var r Options
+	if o != nil {
+		r = *o
+	}
+	r.ReadLimit = or(r.ReadLimit, defaultReadLimit)
+	r.FragmentLimit = or(r.FragmentLimit, defaultFragmentLimit)
+	r.WriteTimeout = or(r.WriteTimeout, defaultWriteTimeout)
+	r.CloseTimeout = or(r.CloseTimeout, defaultCloseTimeout)
+	r.Keepalive = or(r.Keepalive, defaultKeepalive)
+	r.KeepaliveTimeout = or(r.KeepaliveTimeout, defaultKeepalive)
+	r.QueueMessages = or(r.QueueMessages, defaultQueueMessages)
+	r.QueueBytes = or(r.QueueBytes, defaultQueueBytes)
+	r.QueueMaxAge = or(r.QueueMaxAge, 0)
+	return &r
+}
+
+// acceptor is an AcceptOptions made ready for any number of handshakes.
+type acceptor struct {
+	server  handshake.Server
+	timeout time.Duration // 0: none
+	bytes   int           // 0: no limit
+	options *Options      // resolved
+}
+
+func newAcceptor(o *AcceptOptions) *acceptor {
+	if o == nil {
+		o = &AcceptOptions{}
+	}
+	return &acceptor{
+		server: handshake.Server{
+			Origins:      o.Origins,
+			CheckOrigin:  o.CheckOrigin,
+			Subprotocols: o.Subprotocols,
+			Header:       o.Header,
+		},
+		timeout: or(o.HandshakeTimeout, defaultHandshakeTimeout),
+		bytes:   or(o.HandshakeBytes, defaultHandshakeBytes),
+		options: o.Options.resolved(),
+	}
+}

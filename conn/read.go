@@ -1,0 +1,340 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+)
+
+// Message is a message as [Conn.Messages] yields it.
+type Message struct {
+	Type MessageType
+	Data []byte // valid until the next iteration
+}
+
+// Read returns the next message. The caller owns the bytes. Ping and Close
+// frames are answered while it waits, so a connection needs somebody to read.
+//
+// When ctx ends, Read returns its error and the connection goes on: a message
+// of which a part has come is continued by the next call. (On a transport
+// without deadlines, see [New], the connection ends.) Any other error is final
+// and every later call gives the same: a [*CloseError] after a Close frame, a
+// [*frame.ProtocolError] if the peer broke the protocol, [ErrMessageTooBig],
+// an error that wraps io.ErrUnexpectedEOF if the stream ended without a Close
+// frame. Messages that came before are returned first. (RFC 6455, section 6.2)
+func (c *Conn) Read(ctx context.Context) (MessageType, []byte, error) {
+	return c.read(ctx, nil, memoryNew)
+}
+
+// ReadInto returns the next message like Read, in buf's memory if its capacity
+// is enough, otherwise in new memory. What buf holds is overwritten.
+func (c *Conn) ReadInto(ctx context.Context, buf []byte) (MessageType, []byte, error) {
+	return c.read(ctx, buf[:0], memoryCaller)
+}
+
+// Messages returns an iterator over the messages that come. A message's bytes
+// are valid until the next iteration: the memory is used again. The iterator
+// ends without an error when the connection is closed with 1000, 1001 or
+// without a code; any other error is yielded as the last pair. ctx is as in
+// Read: after its error, reading may go on with a new context.
+func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			t, p, err := c.read(ctx, nil, memoryShared)
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					yield(Message{}, err)
+				}
+				return
+			}
+			if !yield(Message{t, p}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// memory says where a message is collected.
+type memory uint8
+
+const (
+	memoryNew    memory = iota // the application's, allocated here
+	memoryCaller               // the application's, given by it
+	memoryShared               // the connection's
+)
+
+func (c *Conn) read(ctx context.Context, dst []byte, m memory) (MessageType, []byte, error) {
+	if err := c.takeReader(ctx); err != nil {
+		return 0, nil, err
+	}
+	p, err := c.message(ctx, dst, m)
+	if err != nil {
+		c.leaveReader()
+		return 0, nil, err
+	}
+	c.lent = m == memoryShared
+	op, _ := c.recv.Message()
+	c.more()
+	c.leaveReader()
+	return MessageType(op), p, nil
+}
+
+// message reads to the end of a message.
+func (c *Conn) message(ctx context.Context, dst []byte, m memory) ([]byte, error) {
+	c.lent = false
+	if err := c.begin(ctx); err != nil {
+		return nil, err
+	}
+	if !c.recv.Open() && !c.inData {
+		if err := c.nextData(ctx); err != nil {
+			return nil, err
+		}
+		if left := c.recv.Left(); c.head.Fin && left <= int64(c.w-c.r) {
+			// The whole message is in the buffer.
+			p := c.buffered()[:left]
+			c.r += int(left)
+			if err := c.payload(p); err != nil {
+				return nil, err
+			}
+			if m == memoryShared {
+				return p, nil
+			}
+			if m == memoryNew {
+				dst = make([]byte, 0, left)
+			}
+			return append(dst, p...), nil
+		}
+	}
+	switch {
+	case m == memoryNew:
+		dst = c.saved
+	case m == memoryShared && c.big != nil:
+		dst = append(c.big.b[:0], c.saved...)
+	default:
+		dst = append(dst, c.saved...)
+	}
+	c.saved = nil
+	for {
+		if !c.inData {
+			if err := c.nextData(ctx); err != nil {
+				return nil, c.interrupted(dst, m, err)
+			}
+		}
+		for c.inData {
+			var err error
+			if dst, err = c.collect(ctx, dst, m); err != nil {
+				return nil, c.interrupted(dst, m, err)
+			}
+		}
+		if !c.recv.Open() {
+			return dst, nil
+		}
+	}
+}
+
+// begin makes the connection ready for the next message: the rest of one that
+// a Reader was given is skipped.
+func (c *Conn) begin(ctx context.Context) error {
+	if c.over.Load() {
+		return c.gone()
+	}
+	if c.streaming != nil {
+		if err := c.streaming.skip(ctx); err != nil {
+			return err
+		}
+		c.streaming = nil
+	}
+	return nil
+}
+
+// interrupted keeps what was collected of a message for the next call.
+func (c *Conn) interrupted(dst []byte, m memory, err error) error {
+	if c.sticky() != nil {
+		return err
+	}
+	if m == memoryNew {
+		c.saved = dst
+	} else {
+		c.saved = append([]byte(nil), dst...)
+	}
+	return err
+}
+
+// collect appends bytes of the frame's payload to dst, as many as have come or
+// as one read gives.
+func (c *Conn) collect(ctx context.Context, dst []byte, m memory) ([]byte, error) {
+	left := c.recv.Left()
+	if c.r == c.w && left > 0 && left < int64(c.bufSize) {
+		// What comes behind a small rest is welcome in the same read.
+		return dst, c.fill(ctx)
+	}
+	dst = c.grow(dst, left, m)
+	end := len(dst)
+	free := dst[end:cap(dst)]
+	if int64(len(free)) > left {
+		free = free[:left]
+	}
+	n := copy(free, c.buffered())
+	c.r += n
+	if n == 0 && left > 0 {
+		if err := c.beforeWait(); err != nil {
+			return dst, err
+		}
+		var err error
+		if n, err = c.receive(ctx, free); err != nil {
+			return dst, err
+		}
+	}
+	if err := c.payload(free[:n]); err != nil {
+		return dst, err
+	}
+	return dst[:end+n], nil
+}
+
+// firstRoom is how much memory a message gets before its bytes have come.
+const firstRoom = 64 << 10
+
+// grow returns dst with room for at least a byte of the left that were
+// announced. Memory grows with what has come, not with what was announced: at
+// most firstRoom or twice that.
+func (c *Conn) grow(dst []byte, left int64, m memory) []byte {
+	if left == 0 || len(dst) < cap(dst) {
+		return dst
+	}
+	size := int(min(int64(len(dst))+left, int64(max(2*len(dst), firstRoom))))
+	if m != memoryShared {
+		grown := make([]byte, len(dst), size)
+		copy(grown, dst)
+		return grown
+	}
+	b := getBuffer(size)
+	n := copy(b.b, dst)
+	putBuffer(c.big)
+	c.big = b
+	return b.b[:n]
+}
+
+// Reader returns the next message as a stream, for messages that should not
+// stand in memory whole: only its limit is known when its bytes are read. Text
+// is checked as it comes, and the reader fails at the first impossible byte.
+// Reading on the connection again skips what was not read of the message, and
+// the reader is over then. ctx governs all reads of the message.
+func (c *Conn) Reader(ctx context.Context) (MessageType, io.Reader, error) {
+	if err := c.takeReader(ctx); err != nil {
+		return 0, nil, err
+	}
+	defer c.leaveReader()
+	c.lent = false
+	if err := c.begin(ctx); err != nil {
+		return 0, nil, err
+	}
+	if !c.recv.Open() && !c.inData && c.saved == nil {
+		if err := c.nextData(ctx); err != nil {
+			return 0, nil, err
+		}
+	}
+	c.streaming = &messageReader{c: c, ctx: ctx}
+	op, _ := c.recv.Message()
+	return MessageType(op), c.streaming, nil
+}
+
+// messageReader streams one message.
+type messageReader struct {
+	c   *Conn
+	ctx context.Context
+	eof bool
+}
+
+// Read implements io.Reader.
+func (r *messageReader) Read(p []byte) (int, error) {
+	c := r.c
+	if err := c.takeReader(r.ctx); err != nil {
+		return 0, err
+	}
+	defer c.leaveReader()
+	if r.eof {
+		return 0, io.EOF
+	}
+	if c.streaming != r {
+		if err := c.sticky(); err != nil {
+			return 0, err
+		}
+		return 0, errStaleReader
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := r.read(r.ctx, p)
+	if err == io.EOF {
+		r.eof = true
+		c.streaming = nil
+		c.more()
+	}
+	return n, err
+}
+
+// read returns bytes of the message, or io.EOF at its end.
+func (r *messageReader) read(ctx context.Context, p []byte) (int, error) {
+	c := r.c
+	if len(c.saved) > 0 {
+		n := copy(p, c.saved)
+		c.saved = c.saved[n:]
+		return n, nil
+	}
+	c.saved = nil
+	for {
+		if !c.inData {
+			if !c.recv.Open() {
+				return 0, io.EOF
+			}
+			if err := c.nextData(ctx); err != nil {
+				return 0, err
+			}
+		}
+		left := c.recv.Left()
+		if c.r == c.w && left > 0 && int64(len(p)) < min(left, int64(c.bufSize)) {
+			if err := c.fill(ctx); err != nil {
+				return 0, err
+			}
+		}
+		free := p
+		if int64(len(free)) > left {
+			free = free[:left]
+		}
+		n := copy(free, c.buffered())
+		c.r += n
+		if n == 0 && left > 0 {
+			if err := c.beforeWait(); err != nil {
+				return 0, err
+			}
+			var err error
+			if n, err = c.receive(ctx, free); err != nil {
+				return 0, err
+			}
+		}
+		if err := c.payload(free[:n]); err != nil {
+			return 0, err
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// skip reads to the end of the message. It keeps nothing.
+func (r *messageReader) skip(ctx context.Context) error {
+	if r.eof {
+		return nil
+	}
+	b := getBuffer(minReadBuffer)
+	defer putBuffer(b)
+	for {
+		if _, err := r.read(ctx, b.b); err == io.EOF {
+			r.eof = true
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}

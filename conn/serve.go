@@ -1,0 +1,188 @@
+package conn
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"rfc6455/frame"
+	"rfc6455/handshake"
+)
+
+// Server reads the opening handshake from a bare net.Conn, a TCP, TLS or unix
+// connection for instance, and answers it, without net/http's server. It takes
+// at most HandshakeTimeout and HandshakeBytes. On an error the response has been
+// written, if the request was one, and nc is closed; it is a [*handshake.Error]
+// if the request was refused. (RFC 6455, section 4.2)
+func Server(nc net.Conn, o *AcceptOptions) (*Conn, error) {
+	return newAcceptor(o).open(nc)
+}
+
+// Serve accepts connections from ln, answers their opening handshakes, and calls
+// f for each connection in a goroutine of its own, as [Handler] does. It returns
+// when ln fails for good: to stop it, close ln, and use a [Tracker] to close the
+// connections. The error is net.ErrClosed then. A connection costs no more
+// memory than it must: there is no net/http server behind it.
+func Serve(ln net.Listener, f func(ctx context.Context, c *Conn) error, o *AcceptOptions) error {
+	a := newAcceptor(o)
+	var wait time.Duration
+	for {
+		nc, err := ln.Accept()
+		if err == nil {
+			wait = 0
+			go a.serve(nc, f)
+			continue
+		}
+		var ne net.Error
+		if errors.Is(err, net.ErrClosed) || !errors.As(err, &ne) || !temporary(err) {
+			return err
+		}
+		// Out of descriptors, most likely: some will be free again.
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		if l := a.options.Logger; l != nil {
+			l.Error("websocket: accepting a connection failed", "error", err, "again in", wait)
+		}
+		time.Sleep(wait)
+	}
+}
+
+// temporary reports whether Accept may succeed later.
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// serve handles one connection of Serve.
+func (a *acceptor) serve(nc net.Conn, f func(ctx context.Context, c *Conn) error) {
+	c, err := a.open(nc)
+	if err != nil {
+		return
+	}
+	c.run(f)
+}
+
+var requestReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, minReadBuffer) }}
+
+// open does the opening handshake on nc.
+func (a *acceptor) open(nc net.Conn) (*Conn, error) {
+	c, refusal, err := a.handshake(nc)
+	if refusal != nil {
+		nc.SetDeadline(time.Now().Add(time.Second)) // that of the handshake may be over
+		if _, werr := nc.Write(refusal.AppendResponse(nil)); werr == nil {
+			hangUpSlowly(nc)
+		}
+		err = refusal
+	}
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// hangUpSlowly lets the peer read the response before the connection is closed:
+// closing a TCP connection with unread bytes resets it. The deadline is set.
+func hangUpSlowly(nc net.Conn) {
+	if hc, ok := nc.(interface{ CloseWrite() error }); ok {
+		hc.CloseWrite()
+		io.Copy(io.Discard, io.LimitReader(nc, maxReadBuffer))
+	}
+}
+
+// handshake reads the request and, if it is accepted, writes the response.
+func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
+	if a.timeout > 0 {
+		nc.SetDeadline(time.Now().Add(a.timeout))
+	}
+	limit := &limitReader{r: nc, left: a.bytes}
+	if a.bytes == 0 {
+		limit.left = 1<<31 - 1
+	}
+	br := requestReaders.Get().(*bufio.Reader)
+	br.Reset(limit)
+	defer func() {
+		br.Reset(nil)
+		requestReaders.Put(br)
+	}()
+	r, err := http.ReadRequest(br)
+	if err != nil {
+		refusal, err := a.badRequest(err, limit.left == 0)
+		return nil, refusal, err
+	}
+	r.RemoteAddr = nc.RemoteAddr().String()
+	if tc, ok := nc.(*tls.Conn); ok {
+		state := tc.ConnectionState()
+		r.TLS = &state
+	}
+	agreement, refusal := a.check(r)
+	if refusal != nil {
+		return nil, refusal, nil
+	}
+	if _, err := nc.Write(agreement.AppendResponse(nil)); err != nil {
+		return nil, nil, lost(err)
+	}
+	nc.SetDeadline(time.Time{})
+	// Frames may have come in the same segment as the request.
+	early, _ := br.Peek(br.Buffered())
+	c := newConn(context.Background(), nc, frame.Server, agreement, a.options, bytes.Clone(early))
+	c.keepRequest(r)
+	return c, nil, nil
+}
+
+// badRequest says what was wrong with a request that could not be read, and
+// refuses it if there is somebody to tell.
+func (a *acceptor) badRequest(err error, tooBig bool) (*handshake.Error, error) {
+	switch {
+	case tooBig:
+		return &handshake.Error{
+			Status: http.StatusRequestHeaderFieldsTooLarge,
+			Err:    fmt.Errorf("websocket: request line and header are over %d bytes (AcceptOptions.HandshakeBytes)", a.bytes),
+		}, nil
+	case isTimeout(err):
+		return &handshake.Error{
+			Status: http.StatusRequestTimeout,
+			Err:    fmt.Errorf("websocket: no whole opening handshake within %v (AcceptOptions.HandshakeTimeout): %w", a.timeout, err),
+		}, nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, lost(err)
+	}
+	var ne net.Error
+	if errors.As(err, &ne) {
+		return nil, lost(err)
+	}
+	return &handshake.Error{
+		Status: http.StatusBadRequest,
+		Err:    fmt.Errorf("websocket: the opening handshake is no HTTP request: %w", err),
+	}, nil
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// limitReader reads at most left bytes.
+type limitReader struct {
+	r    io.Reader
+	left int
+}
+
+func (l *limitReader) Read(p []byte) (int, error) {
+	if l.left == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	if len(p) > l.left {
+		p = p[:l.left]
+	}
+	n, err := l.r.Read(p)
+	l.left -= n
+	return n, err
+}

@@ -1,0 +1,103 @@
+package conn
+
+import (
+	"time"
+)
+
+// A connection has one timer, for the cork, the write timeout, the closing
+// handshake and the keepalive. It is moved only when something is due before it
+// fires; when it fires early, it is set again.
+
+// arm makes the timer fire at the given time or before. Under mu.
+func (c *Conn) arm(at time.Duration) {
+	if c.closed || c.timerAt != 0 && c.timerAt <= at {
+		return
+	}
+	c.timerAt = at
+	d := max(at-c.now(), 0)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, c.onTimer)
+	} else {
+		c.timer.Reset(d)
+	}
+}
+
+// rearm sets the timer to what is due next. Under mu.
+func (c *Conn) rearm() {
+	c.timerAt = 0
+	for _, at := range [...]time.Duration{c.corkAt, c.closeAt, c.keepalive.next(c.now())} {
+		if at > 0 {
+			c.arm(at)
+		}
+	}
+	if c.writeStart > 0 {
+		c.arm(c.writeStart + c.o.WriteTimeout)
+	}
+}
+
+// stopTimer stops it for good. Under mu.
+func (c *Conn) stopTimer() {
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.timerAt = 0
+}
+
+// cork lets output wait for more, for corkTime at most. Under mu.
+func (c *Conn) cork() {
+	if c.corkAt == 0 {
+		c.corkAt = c.now() + corkTime
+		c.arm(c.corkAt)
+	}
+}
+
+// onTimer does what is due.
+func (c *Conn) onTimer() {
+	c.mu.Lock()
+	now := c.now()
+	switch {
+	case c.closed:
+		c.mu.Unlock()
+		return
+	case c.closeAt > 0 && now >= c.closeAt:
+		sticky, result := c.closeErr, errCloseTimeout
+		if sticky == nil {
+			sticky = c.writeErr
+			result = sticky
+		}
+		c.mu.Unlock()
+		c.end(sticky, result, false)
+		c.hangUp()
+		return
+	case c.writeStart > 0 && now >= c.writeStart+c.o.WriteTimeout:
+		sticky := errWriteTimeout
+		if c.closing {
+			sticky = c.closeErr
+		}
+		c.mu.Unlock()
+		c.end(sticky, errWriteTimeout, false)
+		return
+	}
+	ping, dead := c.keepalive.check(now, time.Duration(c.waiting.Load()))
+	if dead && !c.ended && !c.closing {
+		c.mu.Unlock()
+		c.end(errKeepalive, errKeepalive, false)
+		return
+	}
+	if ping && !c.ended && !c.closing {
+		c.pingDue = true
+	}
+	write := !c.busy && !c.ended && (c.pingDue || c.corkAt > 0 && now >= c.corkAt)
+	if write || c.busy {
+		// Whoever is busy takes what waits along.
+		c.corkAt = 0
+	}
+	if write {
+		c.busy = true
+	}
+	c.rearm()
+	c.mu.Unlock()
+	if write {
+		c.lead(nil, nil, false)
+	}
+}

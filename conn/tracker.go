@@ -1,0 +1,129 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"rfc6455/frame"
+)
+
+// ErrShutdown: the server shuts down. A handshake during a [Tracker.Shutdown]
+// is refused with it, and status 503; a function given to [Handler] may return
+// it to close its connection with 1001.
+var ErrShutdown = errors.New("websocket: the server is shutting down")
+
+// Tracker knows the connections that live, so that a server can be shut down:
+// net/http forgets a connection at the upgrade. Put one into [Options.Tracker]
+// and call Shutdown, or register it with http.Server.RegisterOnShutdown. The
+// zero value is ready. Its methods may be called from any goroutine.
+type Tracker struct {
+	// Drain is the time over which Shutdown spreads the Close frames, so that
+	// not all clients connect elsewhere at the same moment. The default 0 sends
+	// them all at once.
+	Drain time.Duration
+
+	mu       sync.Mutex
+	conns    map[*Conn]struct{}
+	handlers int
+	draining bool
+	idle     chan struct{} // closed when the last connection is gone; nil: nobody waits
+}
+
+// Len returns the number of live connections.
+func (t *Tracker) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.conns)
+}
+
+// Shutdown refuses new connections with status 503, closes the live ones with
+// 1001, spread over Drain, and waits until they are gone and the functions of
+// [Handler] and [Serve] have returned. When ctx ends first, the connections that
+// are left are closed without a handshake, and Shutdown returns ctx's error.
+func (t *Tracker) Shutdown(ctx context.Context) error {
+	t.mu.Lock()
+	t.draining = true
+	conns := make([]*Conn, 0, len(t.conns))
+	for c := range t.conns {
+		conns = append(conns, c)
+	}
+	if t.idle == nil {
+		t.idle = make(chan struct{})
+		t.checkIdle()
+	}
+	idle := t.idle
+	t.mu.Unlock()
+
+	for _, c := range conns {
+		var wait time.Duration
+		if t.Drain > 0 {
+			wait = rand.N(t.Drain)
+		}
+		time.AfterFunc(wait, func() { c.Close(frame.CloseGoingAway, "") })
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	conns = conns[:0]
+	for c := range t.conns {
+		conns = append(conns, c)
+	}
+	t.mu.Unlock()
+	for _, c := range conns {
+		c.CloseNow()
+	}
+	return ctx.Err()
+}
+
+// checkIdle tells Shutdown when nothing is left. Under mu.
+func (t *Tracker) checkIdle() {
+	if t.idle == nil || len(t.conns) > 0 || t.handlers > 0 {
+		return
+	}
+	select {
+	case <-t.idle:
+	default:
+		close(t.idle)
+	}
+}
+
+func (t *Tracker) isDraining() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.draining
+}
+
+func (t *Tracker) add(c *Conn) {
+	t.mu.Lock()
+	if t.conns == nil {
+		t.conns = make(map[*Conn]struct{})
+	}
+	t.conns[c] = struct{}{}
+	draining := t.draining
+	t.mu.Unlock()
+	if draining {
+		// Its handshake was accepted just before Shutdown.
+		time.AfterFunc(0, func() { c.Close(frame.CloseGoingAway, "") })
+	}
+}
+
+func (t *Tracker) remove(c *Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.conns, c)
+	t.checkIdle()
+}
+
+// handler counts a running function of Handler or Serve up or down.
+func (t *Tracker) handler(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.handlers += n
+	t.checkIdle()
+}

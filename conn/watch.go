@@ -1,0 +1,110 @@
+package conn
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// watch interrupts the blocked I/O of one direction when a context ends. It
+// keeps its registration with a context that is used again, which is the usual
+// case, so that a call with a cancellable context allocates nothing.
+type watch struct {
+	mu     sync.Mutex
+	done   <-chan struct{} // of the context it is registered with
+	stop   func() bool
+	last   <-chan struct{} // of the call before
+	keep   bool            // the context was used twice in a row
+	active bool            // I/O is under way
+	fired  bool            // the deadline was set
+}
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// watched reports whether ctx can end before the connection does.
+func (c *Conn) watched(ctx context.Context) bool {
+	done := ctx.Done()
+	return done != nil && done != c.ctx.Done()
+}
+
+// begin arms w for I/O under ctx. If ctx has ended, it returns its error and w
+// is not armed.
+func (w *watch) begin(c *Conn, ctx context.Context) error {
+	done := ctx.Done()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.done != done {
+		w.unregister()
+		w.done = done
+		w.stop = context.AfterFunc(ctx, func() { w.fire(c, ctx) })
+	}
+	w.keep = w.last == done
+	w.last = done
+	w.active = true
+	// After active was set: had the context ended before, fire may have run and
+	// found nothing to interrupt.
+	if err := ctx.Err(); err != nil {
+		w.active = false
+		w.unregister()
+		return err
+	}
+	return nil
+}
+
+// fire interrupts the I/O if it is still under way for that context. It cannot
+// hit a later call: it holds the lock, and end clears the deadline under it.
+func (w *watch) fire(c *Conn, ctx context.Context) {
+	w.mu.Lock()
+	hit := w.active && w.done == ctx.Done()
+	if hit && c.deadlines != nil {
+		w.fired = true
+		w.set(c, longAgo)
+	}
+	w.mu.Unlock()
+	if hit && c.deadlines == nil {
+		// Nothing else ends a blocked call on such a transport.
+		c.end(ctx.Err(), ctx.Err(), false)
+	}
+}
+
+// end disarms w.
+func (w *watch) end(c *Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.active = false
+	if w.fired {
+		w.fired = false
+		w.set(c, time.Time{})
+	}
+	if !w.keep {
+		w.unregister()
+	}
+}
+
+// release drops the registration, at the end of the connection.
+func (w *watch) release() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = nil
+	if !w.active {
+		w.unregister()
+	}
+	w.keep = false
+}
+
+// unregister leaves the context. Under mu.
+func (w *watch) unregister() {
+	if w.stop != nil {
+		w.stop()
+	}
+	w.done, w.stop = nil, nil
+}
+
+func (w *watch) set(c *Conn, t time.Time) {
+	if w == &c.readWatch {
+		c.deadlines.SetReadDeadline(t)
+	} else {
+		c.deadlines.SetWriteDeadline(t)
+	}
+}

@@ -1,0 +1,682 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"rfc6455/frame"
+	"rfc6455/mask"
+)
+
+const (
+	corkBytes  = 16 << 10         // waiting output leaves at this size,
+	corkTime   = time.Millisecond // or after this time
+	batchBytes = 64 << 10         // what one write gathers of what waits
+	largeBytes = 16 << 10         // a payload from this size on is not copied behind others
+)
+
+// Write sends one message in one frame. It returns when the message was given
+// to the transport, or is waiting to leave together with the answers to
+// messages that came along with the one that was read last: at the latest when
+// the next read has to wait, when 16 KiB wait, or after a millisecond. p is not
+// changed, and not used after the return.
+//
+// ctx counts until the first byte is on the wire: if it ends before, the
+// message is not sent and the connection goes on. If it ends after that, the
+// connection is failed, since half a message cannot be taken back. A text
+// message that is not UTF-8 is refused with [frame.ErrText].
+// (RFC 6455, section 6.1)
+func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
+	op, err := t.opcode()
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if err := c.refuseWrite(); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	if c.busy || c.open || c.queue.head != nil {
+		e := c.newWaiter(kindFrame, op, true, p)
+		c.queue.push(e)
+		return c.await(ctx, e)
+	}
+	start := len(c.out)
+	if err := c.encode(op, true, p); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	c.stats.messagesWritten++
+	if c.tail == nil && len(c.out) < corkBytes && c.corkable.Load() {
+		c.cork()
+		c.mu.Unlock()
+		return nil
+	}
+	c.busy = true
+	c.ownStart = start
+	c.writeBegins()
+	c.mu.Unlock()
+	err, alive := c.transmit(ctx)
+	if alive && err != nil {
+		c.takeBack(nil, err)
+	} else {
+		err = c.settle(err)
+	}
+	c.release()
+	return err
+}
+
+// Writer begins a message that is written in pieces, each sent as a fragment
+// when enough has gathered or on Close, which ends the message. Until then no
+// other message can be sent: calls of Write wait, and messages of Send stay in
+// the queue. Control frames pass. ctx governs the whole message; if it ends
+// after the first fragment has been sent, the connection is failed.
+// (RFC 6455, section 5.4)
+func (c *Conn) Writer(ctx context.Context, t MessageType) (io.WriteCloser, error) {
+	op, err := t.opcode()
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	if err := c.refuseWrite(); err != nil {
+		c.mu.Unlock()
+		return nil, err
+	}
+	w := &messageWriter{c: c, ctx: ctx, op: op}
+	if c.open || c.queue.head != nil {
+		e := c.newWaiter(kindTurn, op, false, nil)
+		c.queue.push(e)
+		if err := c.await(ctx, e); err != nil {
+			return nil, err
+		}
+		return w, nil
+	}
+	c.open = true
+	c.mu.Unlock()
+	return w, nil
+}
+
+// messageWriter writes one message in fragments.
+type messageWriter struct {
+	c    *Conn
+	ctx  context.Context
+	op   frame.Opcode // of the next fragment
+	buf  *buffer
+	n    int
+	done bool
+	err  error
+}
+
+// Write implements io.Writer.
+func (w *messageWriter) Write(p []byte) (int, error) {
+	if w.done {
+		return 0, errWriterClosed
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	total := len(p)
+	for len(p) > 0 {
+		if w.n == 0 && len(p) >= largeBytes {
+			if err := w.fragment(p, false); err != nil {
+				return total - len(p), err
+			}
+			return total, nil
+		}
+		if w.buf == nil {
+			w.buf = getBuffer(minReadBuffer)
+		}
+		n := copy(w.buf.b[w.n:], p)
+		w.n += n
+		p = p[n:]
+		if w.n == len(w.buf.b) {
+			if err := w.fragment(w.buf.b, false); err != nil {
+				return total - len(p), err
+			}
+			w.n = 0
+		}
+	}
+	return total, nil
+}
+
+// Close sends what is left and ends the message.
+func (w *messageWriter) Close() error {
+	if w.done {
+		return nil
+	}
+	if w.err == nil {
+		var rest []byte
+		if w.buf != nil {
+			rest = w.buf.b[:w.n]
+		}
+		w.fragment(rest, true)
+	}
+	w.done = true
+	putBuffer(w.buf)
+	w.buf = nil
+	return w.err
+}
+
+// fragment sends one fragment. An error ends the message: if the peer has not
+// seen any of it, the connection goes on.
+func (w *messageWriter) fragment(p []byte, fin bool) error {
+	c := w.c
+	err := w.ctx.Err()
+	c.mu.Lock()
+	if err == nil {
+		err = c.refuseWrite()
+	}
+	if err == nil {
+		e := c.newWaiter(kindFrame, w.op, fin, p)
+		c.urgent.push(e)
+		err = c.await(w.ctx, e)
+	} else {
+		c.mu.Unlock()
+	}
+	if err != nil {
+		w.err = err
+		if w.op == frame.OpContinuation {
+			c.end(fmt.Errorf("websocket: a message was begun and cannot be finished: %w", err), err, false)
+			return err
+		}
+	}
+	w.op = frame.OpContinuation
+	if fin || err != nil {
+		c.endMessage()
+	}
+	return err
+}
+
+// endMessage lets other messages pass after a Writer's.
+func (c *Conn) endMessage() {
+	c.mu.Lock()
+	c.open = false
+	lead := !c.busy && c.pending()
+	if lead {
+		c.busy = true
+	}
+	c.mu.Unlock()
+	if lead {
+		c.release()
+	}
+}
+
+// refuseWrite returns why no message may be written any more. Under mu.
+func (c *Conn) refuseWrite() error {
+	switch {
+	case c.ended:
+		return c.err
+	case c.closing:
+		return c.closeErr
+	}
+	return c.writeErr
+}
+
+// encode appends a frame to what waits to be written. A large payload is not
+// copied: it becomes the tail. Under mu, or by whoever is busy.
+func (c *Conn) encode(op frame.Opcode, fin bool, p []byte) error {
+	h, err := c.sender.Next(op, fin, 0, p)
+	if err != nil {
+		return err
+	}
+	if len(p) >= largeBytes {
+		c.reserve(frame.MaxHeader)
+		c.out = frame.AppendHeader(c.out, h)
+		c.tail, c.tailHead = p, h
+	} else {
+		c.reserve(frame.MaxHeader + len(p))
+		c.out = frame.AppendFrame(c.out, h, p)
+	}
+	if t := c.o.Trace; t != nil && t.Sent != nil {
+		c.traced = append(c.traced, tracedFrame{h, append([]byte(nil), p[:min(len(p), TraceBytes)]...)})
+	}
+	return nil
+}
+
+// reserve makes room for n more bytes in out.
+func (c *Conn) reserve(n int) {
+	if cap(c.out)-len(c.out) >= n {
+		return
+	}
+	b := getBuffer(max(len(c.out)+n, minWriteBuffer))
+	copied := copy(b.b, c.out)
+	putBuffer(c.outBuf)
+	c.outBuf, c.out = b, b.b[:copied]
+}
+
+const minWriteBuffer = 512
+
+// writeBegins notes the time, for the write timeout. Under mu.
+func (c *Conn) writeBegins() {
+	c.corkAt = 0
+	if c.o.WriteTimeout > 0 {
+		c.writeStart = c.now()
+		c.arm(c.writeStart + c.o.WriteTimeout)
+	}
+}
+
+// transmit writes out and tail. It is called by whoever is busy. The ctx, if it
+// is not nil, is that of the frame that begins at ownStart, the last one. alive
+// is false if the connection cannot go on; if it is true in spite of an error,
+// ctx ended before the first byte of that frame was on the wire: the frame is
+// not in out any more, what stood before it and was not written still is.
+func (c *Conn) transmit(ctx context.Context) (err error, alive bool) {
+	watched := ctx != nil && c.watched(ctx)
+	if watched {
+		if err := c.writeWatch.begin(c, ctx); err != nil {
+			c.out, c.tail = c.out[:c.ownStart], nil
+			return err, true
+		}
+	}
+	n, err := c.writeOut()
+	if watched {
+		c.writeWatch.end(c)
+	}
+	c.stats.bytesWritten.Add(int64(n))
+	if err == nil {
+		c.out, c.tail = c.out[:0], nil
+		return nil, true
+	}
+	if watched && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+		if n <= c.ownStart && c.deadlines != nil {
+			rest := copy(c.out, c.out[n:c.ownStart])
+			c.out, c.tail = c.out[:rest], nil
+			return ctx.Err(), true
+		}
+		return ctx.Err(), false
+	}
+	return err, false
+}
+
+// writeOut writes out and tail and returns how many bytes of them were taken.
+func (c *Conn) writeOut() (int, error) {
+	if c.tail == nil {
+		return c.nc.Write(c.out)
+	}
+	if c.vectored && !c.tailHead.Masked {
+		c.iovArray = [2][]byte{c.out, c.tail}
+		c.iov = c.iovArray[:]
+		n, err := c.iov.WriteTo(c.nc)
+		c.iov, c.iovArray = nil, [2][]byte{}
+		return int(n), err
+	}
+	// The payload is copied into out piece by piece, and masked there.
+	b := getBuffer(batchBytes)
+	defer putBuffer(b)
+	chunk := b.b[:copy(b.b, c.out)]
+	tail, pos, total := c.tail, 0, 0
+	for {
+		begin := len(chunk)
+		n := copy(chunk[begin:cap(chunk)], tail)
+		chunk = chunk[:begin+n]
+		tail = tail[n:]
+		if c.tailHead.Masked {
+			pos = mask.XOR(chunk[begin:], c.tailHead.Key, pos)
+		}
+		n, err := c.nc.Write(chunk)
+		total += n
+		if err != nil || len(tail) == 0 {
+			return total, err
+		}
+		chunk = b.b[:0]
+	}
+}
+
+// flushWaiting writes what waits, if nobody is writing: corked output, a Pong,
+// messages of Send. The reader calls it before it waits.
+func (c *Conn) flushWaiting() error {
+	c.mu.Lock()
+	if c.busy || c.ended || !c.pending() {
+		c.mu.Unlock()
+		return nil
+	}
+	c.busy = true
+	c.mu.Unlock()
+	c.lead(nil, nil, true)
+	return nil
+}
+
+// flushQueued writes until nothing waits. It runs in a goroutine of its own,
+// which lives as long as there is something to write, and is busy from the
+// start.
+func (c *Conn) flushQueued() { c.lead(nil, nil, false) }
+
+// pending reports whether something could be written now. Under mu.
+func (c *Conn) pending() bool {
+	if c.writeErr != nil {
+		return false
+	}
+	return len(c.out) > 0 || c.pongDue || c.pingDue || c.urgent.head != nil || c.closeDue ||
+		!c.open && c.queue.head != nil
+}
+
+// lead writes what waits, a batch at a time, until own is done or, without own,
+// nothing waits; with once, it writes one batch. The caller is busy, and is not
+// any more when lead returns.
+func (c *Conn) lead(ctx context.Context, own *entry, once bool) error {
+	for {
+		c.mu.Lock()
+		if c.ended {
+			c.mu.Unlock()
+			break
+		}
+		last := c.gather(ctx, own)
+		if len(c.out) == 0 && c.taken.head == nil {
+			c.mu.Unlock()
+			break
+		}
+		c.writeBegins()
+		c.mu.Unlock()
+		var err error
+		alive := true
+		if len(c.out) > 0 {
+			if !last {
+				err, alive = c.transmit(nil)
+			} else {
+				err, alive = c.transmit(ctx)
+			}
+		}
+		if alive && err != nil {
+			c.takeBack(own, err)
+		} else {
+			c.settle(err)
+		}
+		if !alive || once || own != nil && len(own.ready) > 0 {
+			break
+		}
+	}
+	c.release()
+	if own != nil {
+		v := <-own.ready
+		c.freeWaiter(own)
+		return v.err
+	}
+	return nil
+}
+
+// gather encodes what waits into out, in order: the newest Pong, control frames
+// and fragments, messages, at last the Close frame. It stops behind a batch,
+// behind a large payload, and behind own if its ctx can end; it reports whether
+// own is the last frame of the batch. Under mu, by whoever is busy.
+func (c *Conn) gather(ctx context.Context, own *entry) (last bool) {
+	if c.taken.head != nil || c.tail != nil {
+		return false // what was taken before is not written yet
+	}
+	if c.pongDue {
+		c.pongDue = false
+		c.encode(frame.OpPong, true, c.pong)
+	}
+	if c.pingDue {
+		c.pingDue = false
+		c.encode(frame.OpPing, true, c.nextPing())
+	}
+	for e := c.urgent.head; e != nil && c.tail == nil; e = c.urgent.head {
+		c.urgent.remove(e)
+		c.take(e, own)
+		if e == own && c.watched(ctx) {
+			return true
+		}
+	}
+	for e := c.queue.head; e != nil && !c.open && c.tail == nil && len(c.out) < batchBytes; e = c.queue.head {
+		c.queue.remove(e)
+		if c.room != nil {
+			close(c.room)
+			c.room = nil
+		}
+		c.take(e, own)
+		if e == own && c.watched(ctx) {
+			return true
+		}
+	}
+	if c.closeDue && c.tail == nil && (c.open || c.queue.head == nil) {
+		// An open message cannot be finished any more; what waits behind it is
+		// lost with it.
+		c.encode(frame.OpClose, true, c.closePayload)
+		c.closeDue = false
+	}
+	return false
+}
+
+// take encodes one entry. Under mu, by whoever is busy.
+func (c *Conn) take(e, own *entry) {
+	switch e.kind {
+	case kindTurn:
+		c.open = true
+		e.ready <- verdict{}
+		return
+	case kindQueued:
+		if maxAge := c.o.QueueMaxAge; maxAge > 0 && c.now()-e.at > maxAge {
+			c.stats.dropped++
+			c.freeQueued(e)
+			return
+		}
+		if t := c.o.Trace; t != nil && t.Sent != nil {
+			h, n, _ := frame.ParseHeader(e.payload)
+			start := append([]byte(nil), e.payload[n:min(len(e.payload), n+TraceBytes)]...)
+			mask.XOR(start, h.Key, 0)
+			c.traced = append(c.traced, tracedFrame{h, start})
+		}
+		if len(e.payload) >= largeBytes {
+			c.reserve(1)
+			c.tail, c.tailHead = e.payload, frame.Header{}
+		} else {
+			c.reserve(len(e.payload))
+			c.out = append(c.out, e.payload...)
+		}
+		c.stats.messagesWritten++
+	case kindFrame:
+		if e == own {
+			c.ownStart, c.ownSender = len(c.out), c.sender
+		}
+		if err := c.encode(e.op, e.fin, e.payload); err != nil {
+			e.ready <- verdict{err: err}
+			return
+		}
+		if e.fin && !e.op.IsControl() {
+			c.stats.messagesWritten++
+		}
+	}
+	c.taken.push(e)
+}
+
+// takeBack gives up the frame that the leader wanted to send last, of which no
+// byte is on the wire; the others still wait. own is its entry, or nil.
+func (c *Conn) takeBack(own *entry, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.messagesWritten--
+	if len(c.traced) > 0 {
+		c.traced = c.traced[:len(c.traced)-1]
+	}
+	if own != nil {
+		c.sender = c.ownSender
+		c.taken.remove(own)
+		own.ready <- verdict{err: err}
+	}
+}
+
+// settle tells the entries of a batch how it went, and returns the error with
+// its reason.
+func (c *Conn) settle(err error) error {
+	c.mu.Lock()
+	c.writeStart = 0
+	if err != nil {
+		err = c.writeFailed(err)
+	} else if c.sender.Closed() {
+		c.closeWritten()
+	}
+	traced := c.traced
+	c.traced = nil
+	for e := c.taken.head; e != nil; e = c.taken.head {
+		c.taken.remove(e)
+		if e.kind == kindQueued {
+			c.freeQueued(e)
+		} else {
+			e.ready <- verdict{err: err}
+		}
+	}
+	c.mu.Unlock()
+	if err == nil {
+		for _, f := range traced {
+			c.o.Trace.Sent(c, f.head, f.start)
+		}
+	}
+	return err
+}
+
+// writeFailed notes that nothing more can be written and returns the error for
+// those who wait. The reader may still find messages, and the Close frame that
+// says why; the connection ends with what it finds, or a little later. Under
+// mu.
+func (c *Conn) writeFailed(err error) error {
+	if c.ended {
+		return c.err
+	}
+	if c.writeErr == nil {
+		c.writeErr = lost(err)
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			c.writeErr = fmt.Errorf("websocket: connection failed: a message was cut off when its context ended: %w", err)
+		}
+	}
+	c.closeDue = false
+	c.closeWritten()
+	if c.closeAt == 0 {
+		c.closeAt = c.now() + max(c.o.CloseTimeout, time.Millisecond)
+		c.arm(c.closeAt)
+	}
+	c.failQueued(c.writeErr)
+	return c.writeErr
+}
+
+// failQueued tells everyone who waits to write that it is over. Under mu.
+func (c *Conn) failQueued(err error) {
+	for _, l := range []*list{&c.urgent, &c.queue} {
+		for e := l.head; e != nil; e = l.head {
+			l.remove(e)
+			if e.kind == kindQueued {
+				c.freeQueued(e)
+			} else {
+				e.ready <- verdict{err: err}
+			}
+		}
+	}
+	if c.room != nil {
+		close(c.room)
+		c.room = nil
+	}
+}
+
+// release ends being busy: whoever waits first goes on, or a goroutine does if
+// nobody waits for what is left.
+func (c *Conn) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writeStart = 0
+	if c.ended {
+		c.busy = false
+		c.dropOutput()
+		for e := c.taken.head; e != nil; e = c.taken.head {
+			c.taken.remove(e)
+			if e.kind == kindQueued {
+				c.freeQueued(e)
+			} else {
+				e.ready <- verdict{err: c.err}
+			}
+		}
+		return
+	}
+	if c.writeErr != nil {
+		c.out = c.out[:0]
+	}
+	if len(c.out) == 0 {
+		putBuffer(c.outBuf)
+		c.outBuf, c.out = nil, nil
+	}
+	if !c.pending() {
+		c.busy = false
+		return
+	}
+	if e := c.urgent.waiter(); e != nil {
+		e.ready <- verdict{lead: true}
+		return
+	}
+	if e := c.queue.waiter(); e != nil && !c.open {
+		e.ready <- verdict{lead: true}
+		return
+	}
+	go c.flusher()
+}
+
+// await waits until e, which is in a list, is done. It is called under mu and
+// unlocks it.
+func (c *Conn) await(ctx context.Context, e *entry) error {
+	if !c.busy && (e.list == &c.urgent || !c.open) {
+		c.busy = true
+		c.mu.Unlock()
+		return c.lead(ctx, e, false)
+	}
+	c.mu.Unlock()
+	var v verdict
+	select {
+	case v = <-e.ready:
+	case <-ctx.Done():
+		c.mu.Lock()
+		if e.list == &c.urgent || e.list == &c.queue {
+			e.list.remove(e)
+			select {
+			case v = <-e.ready:
+			default:
+			}
+			c.mu.Unlock()
+			if v.lead {
+				c.release() // somebody else must go on
+			}
+			c.freeWaiter(e)
+			return ctx.Err()
+		}
+		c.mu.Unlock()
+		// It is being written.
+		v = <-e.ready
+	}
+	if v.lead {
+		return c.lead(ctx, e, false)
+	}
+	c.freeWaiter(e)
+	return v.err
+}
+
+// newWaiter returns an entry whose writer waits. Under mu.
+func (c *Conn) newWaiter(kind entryKind, op frame.Opcode, fin bool, p []byte) *entry {
+	e := c.freeWaiters
+	if e == nil {
+		e = &entry{ready: make(chan verdict, 2)}
+	} else {
+		c.freeWaiters = e.next
+		e.next = nil
+	}
+	e.kind, e.op, e.fin, e.payload = kind, op, fin, p
+	return e
+}
+
+// freeWaiter takes back an entry that is in no list and whose channel is empty.
+// They stay with the connection: a channel made in a testing/synctest bubble
+// must not leave it.
+func (c *Conn) freeWaiter(e *entry) {
+	e.payload = nil
+	c.mu.Lock()
+	if !c.ended {
+		e.next = c.freeWaiters
+		c.freeWaiters = e
+	}
+	c.mu.Unlock()
+}
