@@ -147,7 +147,7 @@ func (c *Conn) awaitClose() {
 
 // closeReceived deals with the peer's Close frame. It always returns the
 // connection's last error.
-func (c *Conn) closeReceived(ctx context.Context, payload []byte) error {
+func (c *Conn) closeReceived(payload []byte) error {
 	code, reason, err := frame.ParseClose(payload)
 	if err != nil {
 		return c.fail(err)

@@ -44,6 +44,7 @@ type Conn struct {
 	nc        io.ReadWriteCloser
 	deadlines deadliner // nil if nc has none
 	vectored  bool      // nc writes several slices with one call
+	exact     bool      // an interrupted Write of nc tells how much is on the wire
 	role      frame.Role
 	o         *Options // resolved
 	agreement *handshake.Agreement
@@ -126,10 +127,10 @@ type Conn struct {
 	closeSent    chan struct{} // closed when the Close frame is on the wire, or never will be
 	ended        bool
 	over         atomic.Bool // ended, for those who are not under mu
-	closed       bool  // nc was closed
-	err          error // sticky; set when ended
-	closeResult  error // what Close returns after the end
-	writeErr     error // writing failed, the reader may still find the reason
+	closed       bool        // nc was closed
+	err          error       // sticky; set when ended
+	closeResult  error       // what Close returns after the end
+	writeErr     error       // writing failed, the reader may still find the reason
 
 	timer      *time.Timer
 	timerAt    time.Duration // when it fires; 0: it does not
@@ -182,8 +183,10 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 	case *net.TCPConn, *net.UnixConn:
 		// Only these themselves: a type that embeds one may change what Read
 		// and Write do.
-		c.vectored = true
+		c.vectored, c.exact = true, true
 		c.openRaw()
+	case *stream:
+		c.exact = true
 	}
 	c.ctx, c.cancel = context.WithCancelCause(parent)
 	c.flusher = c.flushQueued
@@ -276,8 +279,7 @@ func (c *Conn) end(err, result error, linger bool) {
 		c.o.Tracker.remove(c)
 	}
 	if l := c.o.Logger; l != nil {
-		var ce *CloseError
-		if !errors.As(err, &ce) {
+		if !errors.Is(err, net.ErrClosed) {
 			l.Info("websocket: connection failed", "remote", c.RemoteAddr(), "error", err)
 		}
 	}

@@ -242,7 +242,7 @@ func (c *Conn) nextData(ctx context.Context) error {
 			if err := c.recv.Payload(payload); err != nil {
 				return c.fail(err)
 			}
-			if err := c.control(ctx, payload); err != nil {
+			if err := c.control(payload); err != nil {
 				return err
 			}
 			continue
@@ -273,7 +273,7 @@ func (c *Conn) nextData(ctx context.Context) error {
 }
 
 // control deals with a whole control frame.
-func (c *Conn) control(ctx context.Context, payload []byte) error {
+func (c *Conn) control(payload []byte) error {
 	if t := c.o.Trace; t != nil && t.Received != nil {
 		t.Received(c, c.head, payload)
 	}
@@ -290,7 +290,7 @@ func (c *Conn) control(ctx context.Context, payload []byte) error {
 		c.ponged(payload)
 		return nil
 	}
-	return c.closeReceived(ctx, payload)
+	return c.closeReceived(payload)
 }
 
 // payload gives the next bytes of the frame's payload, which stand in p, to the

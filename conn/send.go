@@ -81,13 +81,12 @@ func (c *Conn) send(key string, t MessageType, p []byte) error {
 	}
 	c.queue.push(e)
 	switch {
-	case c.busy || c.open:
-		// Who is busy takes it along.
+	case c.open:
+		// The end of the Writer's message lets it go.
 	case c.corkable.Load() && c.queue.bytes < corkBytes:
 		c.cork()
 	default:
-		c.busy = true
-		go c.flusher()
+		c.startFlusher()
 	}
 	c.mu.Unlock()
 	return nil
@@ -103,10 +102,7 @@ func (c *Conn) closeSlow() {
 		c.freeQueued(e)
 	}
 	c.beginClose(ErrSlowPeer, frame.CloseTryAgainLater, "too slow: the queue of messages to you is full")
-	if !c.busy {
-		c.busy = true
-		go c.flusher()
-	}
+	c.startFlusher()
 }
 
 // newQueued returns an entry with the whole frame of a message, from pools.

@@ -25,10 +25,13 @@ func (c *Conn) arm(at time.Duration) {
 // rearm sets the timer to what is due next. Under mu.
 func (c *Conn) rearm() {
 	c.timerAt = 0
-	for _, at := range [...]time.Duration{c.corkAt, c.closeAt, c.keepalive.next(c.now())} {
+	for _, at := range [...]time.Duration{c.corkAt, c.closeAt} {
 		if at > 0 {
 			c.arm(at)
 		}
+	}
+	if at := c.keepalive.next(c.now()); at > 0 && !c.closing && !c.ended {
+		c.arm(at)
 	}
 	if c.writeStart > 0 {
 		c.arm(c.writeStart + c.o.WriteTimeout)
@@ -78,14 +81,14 @@ func (c *Conn) onTimer() {
 		c.end(sticky, errWriteTimeout, false)
 		return
 	}
-	ping, dead := c.keepalive.check(now, time.Duration(c.waiting.Load()))
-	if dead && !c.ended && !c.closing {
-		c.mu.Unlock()
-		c.end(errKeepalive, errKeepalive, false)
-		return
-	}
-	if ping && !c.ended && !c.closing {
-		c.pingDue = true
+	if !c.closing && !c.ended {
+		ping, dead := c.keepalive.check(now, time.Duration(c.waiting.Load()))
+		if dead {
+			c.mu.Unlock()
+			c.end(errKeepalive, errKeepalive, false)
+			return
+		}
+		c.pingDue = c.pingDue || ping
 	}
 	write := !c.busy && !c.ended && (c.pingDue || c.corkAt > 0 && now >= c.corkAt)
 	if write || c.busy {

@@ -27,7 +27,9 @@ const (
 //
 // ctx counts until the first byte is on the wire: if it ends before, the
 // message is not sent and the connection goes on. If it ends after that, the
-// connection is failed, since half a message cannot be taken back. A text
+// connection is failed, since half a message cannot be taken back; over TLS, and
+// over any net.Conn but TCP and unix ones, it is failed whenever ctx ends while
+// the transport is taking the message. A text
 // message that is not UTF-8 is refused with [frame.ErrText].
 // (RFC 6455, section 6.1)
 func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
@@ -173,20 +175,23 @@ func (w *messageWriter) fragment(p []byte, fin bool) error {
 	c := w.c
 	err := w.ctx.Err()
 	c.mu.Lock()
-	if err == nil {
-		err = c.refuseWrite()
-	}
-	if err == nil {
+	over := c.refuseWrite()
+	switch {
+	case over != nil:
+		c.mu.Unlock()
+		w.err = over
+		return over
+	case err != nil:
+		c.mu.Unlock()
+	default:
 		e := c.newWaiter(kindFrame, w.op, fin, p)
 		c.urgent.push(e)
 		err = c.await(w.ctx, e)
-	} else {
-		c.mu.Unlock()
 	}
 	if err != nil {
 		w.err = err
 		if w.op == frame.OpContinuation {
-			c.end(fmt.Errorf("websocket: a message was begun and cannot be finished: %w", err), err, false)
+			c.abandon(err)
 			return err
 		}
 	}
@@ -195,6 +200,27 @@ func (w *messageWriter) fragment(p []byte, fin bool) error {
 		c.endMessage()
 	}
 	return err
+}
+
+// abandon closes the connection because a message was begun and cannot be
+// finished.
+func (c *Conn) abandon(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || c.ended {
+		return
+	}
+	c.beginClose(fmt.Errorf("websocket: a message was begun and cannot be finished: %w", err), frame.CloseInternalError, "")
+	c.startFlusher()
+}
+
+// startFlusher has what waits written in a goroutine, unless somebody is busy,
+// who takes it along. Under mu.
+func (c *Conn) startFlusher() {
+	if !c.busy {
+		c.busy = true
+		go c.flusher()
+	}
 }
 
 // endMessage lets other messages pass after a Writer's.
@@ -288,7 +314,7 @@ func (c *Conn) transmit(ctx context.Context) (err error, alive bool) {
 		return nil, true
 	}
 	if watched && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
-		if n <= c.ownStart && c.deadlines != nil {
+		if n <= c.ownStart && c.exact {
 			rest := copy(c.out, c.out[n:c.ownStart])
 			c.out, c.tail = c.out[:rest], nil
 			return ctx.Err(), true
