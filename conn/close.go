@@ -87,7 +87,7 @@ func (c *Conn) sendClose() {
 	c.busy = true
 	c.mu.Unlock()
 	if lead {
-		c.lead(nil, nil, false)
+		c.lead(nil, nil)
 	}
 	<-sent
 }

@@ -102,7 +102,7 @@ func (c *Conn) detach() {
 // it waits. An error of ctx leaves the connection as it was; any other has
 // ended it.
 func (c *Conn) fill(ctx context.Context) error {
-	if err := c.beforeWait(); err != nil {
+	if err := c.beforeWait(ctx); err != nil {
 		return err
 	}
 	if c.r == c.w {
@@ -140,7 +140,7 @@ func (c *Conn) fill(ctx context.Context) error {
 }
 
 // beforeWait lets waiting output leave, since the reader is about to wait.
-func (c *Conn) beforeWait() error {
+func (c *Conn) beforeWait(ctx context.Context) error {
 	if c.corkable.Load() {
 		c.corkable.Store(false)
 	}
@@ -149,7 +149,7 @@ func (c *Conn) beforeWait() error {
 		c.readCount = 0
 	}
 	c.pingSeen = false
-	return c.flushWaiting()
+	return c.flushWaiting(ctx)
 }
 
 // receive reads from the transport, into p, or for a raw transport into the

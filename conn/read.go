@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"iter"
+
+	"rfc6455/frame"
 )
 
 // Message is a message as [Conn.Messages] yields it.
@@ -140,7 +142,11 @@ func (c *Conn) begin(ctx context.Context) error {
 		return c.gone()
 	}
 	if c.streaming != nil {
-		if err := c.streaming.skip(ctx); err != nil {
+		// Another reader of the same message: the application's is over now, even
+		// if this is interrupted.
+		skipped := &messageReader{c: c}
+		c.streaming = skipped
+		if err := skipped.skip(ctx); err != nil {
 			return err
 		}
 		c.streaming = nil
@@ -178,7 +184,7 @@ func (c *Conn) collect(ctx context.Context, dst []byte, m memory) ([]byte, error
 	n := copy(free, c.buffered())
 	c.r += n
 	if n == 0 && left > 0 {
-		if err := c.beforeWait(); err != nil {
+		if err := c.beforeWait(ctx); err != nil {
 			return dst, err
 		}
 		var err error
@@ -203,6 +209,10 @@ func (c *Conn) grow(dst []byte, left int64, m memory) []byte {
 		return dst
 	}
 	size := int(min(int64(len(dst))+left, int64(max(2*len(dst), firstRoom))))
+	if c.head.Opcode == frame.OpContinuation {
+		// More of them may follow, and must not cost a copy of everything each.
+		size = max(size, 2*len(dst))
+	}
 	if m != memoryShared {
 		grown := make([]byte, len(dst), size)
 		copy(grown, dst)
@@ -305,7 +315,7 @@ func (r *messageReader) read(ctx context.Context, p []byte) (int, error) {
 		n := copy(free, c.buffered())
 		c.r += n
 		if n == 0 && left > 0 {
-			if err := c.beforeWait(); err != nil {
+			if err := c.beforeWait(ctx); err != nil {
 				return 0, err
 			}
 			var err error

@@ -101,6 +101,6 @@ func (c *Conn) onTimer() {
 	c.rearm()
 	c.mu.Unlock()
 	if write {
-		c.lead(nil, nil, false)
+		c.lead(nil, nil)
 	}
 }

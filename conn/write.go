@@ -359,37 +359,57 @@ func (c *Conn) writeOut() (int, error) {
 }
 
 // flushWaiting writes what waits, if nobody is writing: corked output, a Pong,
-// messages of Send. The reader calls it before it waits.
-func (c *Conn) flushWaiting() error {
+// messages of Send. The reader calls it before it waits. It fails only because
+// ctx ends; a goroutine goes on with what is left then.
+func (c *Conn) flushWaiting(ctx context.Context) error {
 	c.mu.Lock()
 	if c.busy || c.ended || !c.pending() {
 		c.mu.Unlock()
 		return nil
 	}
 	c.busy = true
+	c.gather(ctx, nil)
+	watched := c.watched(ctx)
+	if watched && (c.tail != nil || !c.exact) {
+		// Such a write cannot be interrupted and resumed.
+		go c.flusher()
+		c.mu.Unlock()
+		return nil
+	}
+	c.writeBegins()
 	c.mu.Unlock()
-	c.lead(nil, nil, true)
-	return nil
+	if watched {
+		c.ownStart = len(c.out)
+	} else {
+		ctx = nil
+	}
+	err, alive := c.transmit(ctx)
+	if err == nil || !alive {
+		c.settle(err)
+		err = nil // the reader will find it
+	}
+	c.release()
+	return err
 }
 
 // flushQueued writes until nothing waits. It runs in a goroutine of its own,
 // which lives as long as there is something to write, and is busy from the
 // start.
-func (c *Conn) flushQueued() { c.lead(nil, nil, false) }
+func (c *Conn) flushQueued() { c.lead(nil, nil) }
 
 // pending reports whether something could be written now. Under mu.
 func (c *Conn) pending() bool {
 	if c.writeErr != nil {
 		return false
 	}
-	return len(c.out) > 0 || c.pongDue || c.pingDue || c.urgent.head != nil || c.closeDue ||
+	return len(c.out) > 0 || c.taken.head != nil || c.pongDue || c.pingDue || c.urgent.head != nil || c.closeDue ||
 		!c.open && c.queue.head != nil
 }
 
-// lead writes what waits, a batch at a time, until own is done or, without own,
-// nothing waits; with once, it writes one batch. The caller is busy, and is not
-// any more when lead returns.
-func (c *Conn) lead(ctx context.Context, own *entry, once bool) error {
+// lead writes what waits, a batch at a time, until own is done or nothing that
+// can be written waits. ctx is own's. The caller is busy, and is not any more
+// when lead returns.
+func (c *Conn) lead(ctx context.Context, own *entry) {
 	for {
 		c.mu.Lock()
 		if c.ended {
@@ -397,37 +417,31 @@ func (c *Conn) lead(ctx context.Context, own *entry, once bool) error {
 			break
 		}
 		last := c.gather(ctx, own)
-		if len(c.out) == 0 && c.taken.head == nil {
+		if len(c.out) == 0 && c.tail == nil && c.taken.head == nil {
 			c.mu.Unlock()
 			break
 		}
 		c.writeBegins()
 		c.mu.Unlock()
+		batch := ctx
+		if !last {
+			batch = nil
+		}
 		var err error
 		alive := true
-		if len(c.out) > 0 {
-			if !last {
-				err, alive = c.transmit(nil)
-			} else {
-				err, alive = c.transmit(ctx)
-			}
+		if len(c.out) > 0 || c.tail != nil {
+			err, alive = c.transmit(batch)
 		}
 		if alive && err != nil {
 			c.takeBack(own, err)
 		} else {
 			c.settle(err)
 		}
-		if !alive || once || own != nil && len(own.ready) > 0 {
+		if !alive || own != nil && len(own.ready) > 0 {
 			break
 		}
 	}
 	c.release()
-	if own != nil {
-		v := <-own.ready
-		c.freeWaiter(own)
-		return v.err
-	}
-	return nil
 }
 
 // gather encodes what waits into out, in order: the newest Pong, control frames
@@ -520,7 +534,9 @@ func (c *Conn) take(e, own *entry) {
 func (c *Conn) takeBack(own *entry, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stats.messagesWritten--
+	if own == nil || own.fin && !own.op.IsControl() {
+		c.stats.messagesWritten--
+	}
 	if len(c.traced) > 0 {
 		c.traced = c.traced[:len(c.traced)-1]
 	}
@@ -646,39 +662,41 @@ func (c *Conn) release() {
 // await waits until e, which is in a list, is done. It is called under mu and
 // unlocks it.
 func (c *Conn) await(ctx context.Context, e *entry) error {
-	if !c.busy && (e.list == &c.urgent || !c.open) {
+	lead := !c.busy && (e.list == &c.urgent || !c.open)
+	if lead {
 		c.busy = true
-		c.mu.Unlock()
-		return c.lead(ctx, e, false)
 	}
 	c.mu.Unlock()
-	var v verdict
-	select {
-	case v = <-e.ready:
-	case <-ctx.Done():
-		c.mu.Lock()
-		if e.list == &c.urgent || e.list == &c.queue {
-			e.list.remove(e)
-			select {
-			case v = <-e.ready:
-			default:
+	for {
+		if lead {
+			c.lead(ctx, e)
+		}
+		var v verdict
+		select {
+		case v = <-e.ready:
+		case <-ctx.Done():
+			c.mu.Lock()
+			if e.list == &c.urgent || e.list == &c.queue {
+				e.list.remove(e)
+				select {
+				case v = <-e.ready:
+				default:
+				}
+				c.mu.Unlock()
+				if v.lead {
+					c.release() // somebody else must go on
+				}
+				c.freeWaiter(e)
+				return ctx.Err()
 			}
 			c.mu.Unlock()
-			if v.lead {
-				c.release() // somebody else must go on
-			}
-			c.freeWaiter(e)
-			return ctx.Err()
+			v = <-e.ready // it is being written
 		}
-		c.mu.Unlock()
-		// It is being written.
-		v = <-e.ready
+		if lead = v.lead; !lead {
+			c.freeWaiter(e)
+			return v.err
+		}
 	}
-	if v.lead {
-		return c.lead(ctx, e, false)
-	}
-	c.freeWaiter(e)
-	return v.err
 }
 
 // newWaiter returns an entry whose writer waits. Under mu.
