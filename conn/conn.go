@@ -76,6 +76,7 @@ type Conn struct {
 	traceHead bool  // head was not given to Trace yet
 	readCount int64 // messages, not in stats yet
 	readWatch watch
+	silence   time.Duration // since when reads have found nothing; 0: the last one found bytes
 
 	// The raw transport; see raw_unix.go.
 	raw       syscall.RawConn
@@ -85,7 +86,8 @@ type Conn struct {
 	rawErr    error
 
 	// Anyone.
-	waiting  atomic.Int64 // since when a read has waited for bytes; 0: none waits
+	waiting  atomic.Int64 // since when no byte came to the reads, while one waits; 0: none waits
+	parked   atomic.Int64 // since when that one waits; 1 if it is sure that nothing has come
 	corkable atomic.Bool  // the next message is in buf already: the reader is back soon
 	stats    counters
 

@@ -69,7 +69,16 @@ func (c *Conn) lendBuffer() {
 // nothing is in. The read buffer goes back only on a raw transport, elsewhere the
 // read itself needs it.
 func (c *Conn) park() {
-	c.waiting.Store(int64(c.now()))
+	now := c.now()
+	if c.silence == 0 {
+		c.silence = now
+	}
+	if c.raw != nil {
+		// The read has just found nothing.
+		now = 1
+	}
+	c.parked.Store(int64(now))
+	c.waiting.Store(int64(c.silence))
 	if c.raw != nil && c.r == c.w && c.buf != nil {
 		putBuffer(c.buf)
 		c.buf = nil
@@ -186,7 +195,10 @@ func (c *Conn) receive(ctx context.Context, p []byte) (int, error) {
 	}
 	if n > 0 {
 		c.stats.bytesRead.Add(int64(n))
-		c.readErr = err
+		c.silence = 0
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.readErr = err
+		}
 		return n, nil
 	}
 	if watched && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil && c.sticky() == nil {
@@ -321,7 +333,13 @@ func (c *Conn) more() {
 	if c.corkable.Load() != whole {
 		c.corkable.Store(whole)
 	}
+	c.corkPong()
+}
+
+// corkPong bounds how long a Pong waits while the application is not reading.
+func (c *Conn) corkPong() {
 	if c.pingSeen {
+		c.pingSeen = false
 		c.mu.Lock()
 		c.cork()
 		c.mu.Unlock()

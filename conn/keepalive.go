@@ -12,32 +12,36 @@ type keepalive struct {
 	pinged time.Duration // when the last Ping was due; 0: never
 }
 
-// check says what is due at now. waiting is since when a read has been waiting
-// for a byte, 0 if none is: then the application is not reading, and nothing is
-// known of the peer. It is sent Pings all the same, for the sake of the proxies
-// on the way.
-func (k *keepalive) check(now, waiting time.Duration) (ping, dead bool) {
+// grace is how long a read must have waited before its silence is believed:
+// bytes may have been on their way to it all the time.
+const grace = 10 * time.Millisecond
+
+// check says what is due at now. silence is since when reads have found no byte,
+// while one waits, and parked since when that one does. If silence is 0, none
+// waits: then the application is not reading, and nothing is known of the peer.
+// It is sent Pings all the same, for the sake of the proxies on the way.
+func (k *keepalive) check(now, silence, parked time.Duration) (ping, dead bool) {
 	if k.interval == 0 {
 		return false, false
 	}
-	if waiting == 0 {
+	if silence == 0 {
 		k.since = now
-		if now-k.pinged >= k.interval {
-			k.pinged = now
-			return true, false
+		if now-k.pinged < k.interval {
+			return false, false
 		}
-		return false, false
+		k.pinged = now
+		return true, false
 	}
-	k.since = waiting
-	if k.pinged >= waiting {
+	k.since = silence
+	if k.pinged >= silence {
 		// The Ping went out in this very silence.
 		if k.timeout > 0 {
-			return false, now-k.pinged >= k.timeout
+			return false, now-k.pinged >= k.timeout && now-parked >= grace
 		}
 		if now-k.pinged < k.interval {
 			return false, false
 		}
-	} else if now-waiting < k.interval {
+	} else if now-silence < k.interval {
 		return false, false
 	}
 	k.pinged = now
@@ -50,7 +54,7 @@ func (k *keepalive) next(now time.Duration) time.Duration {
 	case k.interval == 0:
 		return 0
 	case k.pinged > 0 && k.pinged >= k.since && k.timeout > 0:
-		return max(k.pinged+k.timeout, now+time.Millisecond)
+		return max(k.pinged+k.timeout, now+grace)
 	default:
 		return max(k.since, k.pinged, 1) + k.interval
 	}

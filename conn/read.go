@@ -245,6 +245,7 @@ func (c *Conn) Reader(ctx context.Context) (MessageType, io.Reader, error) {
 		}
 	}
 	c.streaming = &messageReader{c: c, ctx: ctx}
+	c.corkPong()
 	op, _ := c.recv.Message()
 	return MessageType(op), c.streaming, nil
 }
@@ -281,6 +282,7 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		c.streaming = nil
 		c.more()
 	}
+	c.corkPong()
 	return n, err
 }
 

@@ -35,6 +35,9 @@ func (c *Conn) send(key string, t MessageType, p []byte) error {
 		c.mu.Unlock()
 		return err
 	}
+	if c.o.QueueMaxAge > 0 {
+		e.at = c.now()
+	}
 	if key != "" {
 		if old := c.queue.keyed(key); old != nil {
 			c.queue.replace(old, e)
@@ -75,9 +78,6 @@ func (c *Conn) send(key string, t MessageType, p []byte) error {
 			c.mu.Unlock()
 			return ErrSlowPeer
 		}
-	}
-	if c.o.QueueMaxAge > 0 {
-		e.at = c.now()
 	}
 	c.queue.push(e)
 	switch {

@@ -82,7 +82,7 @@ func (c *Conn) onTimer() {
 		return
 	}
 	if !c.closing && !c.ended {
-		ping, dead := c.keepalive.check(now, time.Duration(c.waiting.Load()))
+		ping, dead := c.keepalive.check(now, time.Duration(c.waiting.Load()), time.Duration(c.parked.Load()))
 		if dead {
 			c.mu.Unlock()
 			c.end(errKeepalive, errKeepalive, false)

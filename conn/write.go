@@ -463,7 +463,7 @@ func (c *Conn) gather(ctx context.Context, own *entry) (last bool) {
 	for e := c.urgent.head; e != nil && c.tail == nil; e = c.urgent.head {
 		c.urgent.remove(e)
 		c.take(e, own)
-		if e == own && c.watched(ctx) {
+		if e == own && e.list == &c.taken && c.watched(ctx) {
 			return true
 		}
 	}
@@ -474,7 +474,7 @@ func (c *Conn) gather(ctx context.Context, own *entry) (last bool) {
 			c.room = nil
 		}
 		c.take(e, own)
-		if e == own && c.watched(ctx) {
+		if e == own && e.list == &c.taken && c.watched(ctx) {
 			return true
 		}
 	}
@@ -483,6 +483,7 @@ func (c *Conn) gather(ctx context.Context, own *entry) (last bool) {
 		// lost with it.
 		c.encode(frame.OpClose, true, c.closePayload)
 		c.closeDue = false
+		c.failQueued(c.closeErr)
 	}
 	return false
 }
