@@ -154,7 +154,7 @@ func (w *messageWriter) Write(p []byte) (int, error) {
 // Close sends what is left and ends the message.
 func (w *messageWriter) Close() error {
 	if w.done {
-		return nil
+		return w.err
 	}
 	if w.err == nil {
 		var rest []byte
