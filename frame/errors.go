@@ -22,10 +22,11 @@ func (e *ProtocolError) Error() string {
 	return "websocket: " + e.Reason + " (RFC 6455, section " + e.Section + ")"
 }
 
-// Is reports whether target is the sentinel of the same rule.
+// Is reports whether target is an error of the same rule, its sentinel for
+// instance.
 func (e *ProtocolError) Is(target error) bool {
 	t, ok := target.(*ProtocolError)
-	return ok && e.sentinel() == t.sentinel()
+	return ok && t != nil && e.sentinel() == t.sentinel()
 }
 
 func (e *ProtocolError) sentinel() *ProtocolError {
