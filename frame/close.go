@@ -3,7 +3,6 @@ package frame
 import (
 	"encoding/binary"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -114,7 +113,7 @@ func ParseClose(payload []byte) (code CloseCode, reason string, err error) {
 
 // AppendClose appends the payload of a Close frame to dst: code and reason, at
 // most 125 bytes. A longer reason is cut at 123 bytes or before, where a
-// character ends; bytes in it that are not UTF-8 become U+FFFD. For
+// character ends; each byte in it that is not UTF-8 becomes U+FFFD. For
 // [CloseNoStatus] it appends nothing, which is how that code goes on the wire.
 // The code is not checked here: [CloseCode.Sendable] tells, and [Sender]
 // refuses what must not be sent. (RFC 6455, section 5.5.1)
@@ -123,17 +122,12 @@ func AppendClose(dst []byte, code CloseCode, reason string) []byte {
 		return dst
 	}
 	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
-	if len(reason) > maxReason+utf8.UTFMax {
-		// What is cut off anyway need not be made valid first.
-		reason = reason[:maxReason+utf8.UTFMax]
-	}
-	reason = strings.ToValidUTF8(reason, "\uFFFD")
-	if len(reason) > maxReason {
-		end := maxReason
-		for !utf8.RuneStart(reason[end]) {
-			end--
+	room := maxReason
+	for _, r := range reason { // U+FFFD for a byte that is not UTF-8
+		if room -= utf8.RuneLen(r); room < 0 {
+			break
 		}
-		reason = reason[:end]
+		dst = utf8.AppendRune(dst, r)
 	}
-	return append(dst, reason...)
+	return dst
 }
