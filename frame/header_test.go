@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"rfc6455/mask"
+	"rfc6455/testdata/capture"
 )
 
 // rfcKey is the masking key in the examples of RFC 6455, section 5.7.
@@ -226,6 +227,10 @@ func FuzzParseHeader(f *testing.F) {
 	}
 	for _, seed := range []string{"", "81", "81 05 48", "81 85 37 fa 21 3d 7f", "c1 fe 00 7d", "f3 7f 80 00 00 00 00 00 00 00", "82 ff 00 00 00 00 00 00 ff ff"} {
 		f.Add(unhex(f, seed))
+	}
+	for _, name := range capture.Names("") {
+		frames := captured(f, name)
+		f.Add(frames[:min(len(frames), MaxHeader)])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)

@@ -13,14 +13,15 @@ type Receiver struct {
 	// frame of a data message, RSV1 for permessage-deflate. Text with RSV1 is
 	// not checked for UTF-8 here, since it is compressed.
 	RSV uint8
-	// FrameLimit is the longest payload of one frame in bytes, 0 for no limit.
+	// FrameLimit is the longest payload of one data frame in bytes. Like the
+	// limits below, 0 or a negative number is no limit.
 	FrameLimit int64
 	// MessageLimit is the longest message in bytes as they stand on the wire,
-	// all fragments together, 0 for no limit.
+	// all fragments together.
 	MessageLimit int64
 	// FragmentLimit is the largest number of frames in one message, empty ones
-	// included, 0 for no limit. Without one, a peer could keep an endpoint busy
-	// with a message that never ends and has no bytes.
+	// included. Without one, a peer could keep an endpoint busy with a message
+	// that never ends and has no bytes.
 	FragmentLimit int
 
 	// The message under way.
@@ -48,14 +49,18 @@ type Receiver struct {
 // may not send such a frame now. All payload of the frame before must have been
 // given to Payload. On an error the Receiver is as it was.
 //
-// The errors are, in the order of their checks: [ErrClosed],
-// [ErrReservedOpcode], [ErrReservedBits], [ErrUnmasked] or [ErrMasked],
-// [ErrControlFragmented], [ErrControlTooLong], [ErrContinuation],
-// [ErrInterleaved], [ErrTooManyFragments], [ErrMessageTooBig].
-// (RFC 6455, sections 5.1, 5.2, 5.4 and 5.5)
+// The errors are, in the order of their checks: [ErrClosed], [ErrLengthTopBit]
+// for a negative length, which no header has on the wire, [ErrReservedOpcode],
+// [ErrReservedBits], [ErrUnmasked] or [ErrMasked], [ErrControlFragmented],
+// [ErrControlTooLong], [ErrContinuation], [ErrInterleaved],
+// [ErrTooManyFragments], [ErrMessageTooBig]. (RFC 6455, sections 5.1, 5.2, 5.4
+// and 5.5)
 func (r *Receiver) Next(h Header) error {
 	if r.closed {
 		return ErrClosed
+	}
+	if h.Length < 0 {
+		return ErrLengthTopBit
 	}
 	if h.Opcode.IsReserved() {
 		return ErrReservedOpcode.because("opcode 0x%x is reserved", uint8(h.Opcode))
@@ -74,7 +79,7 @@ func (r *Receiver) Next(h Header) error {
 	if r.Role == Server && !h.Masked {
 		return ErrUnmasked
 	}
-	if r.Role == Client && h.Masked {
+	if r.Role != Server && h.Masked {
 		return ErrMasked
 	}
 
@@ -105,7 +110,7 @@ func (r *Receiver) Next(h Header) error {
 	if r.FragmentLimit > 0 && fragments > r.FragmentLimit {
 		return ErrTooManyFragments.because("message has more than %d fragments", r.FragmentLimit)
 	}
-	if h.Length < 0 || r.FrameLimit > 0 && h.Length > r.FrameLimit {
+	if r.FrameLimit > 0 && h.Length > r.FrameLimit {
 		return ErrMessageTooBig.because("frame of %d bytes is over the limit of %d", h.Length, r.FrameLimit)
 	}
 	// size <= MessageLimit, so the difference cannot overflow; without a limit
@@ -150,20 +155,17 @@ func (r *Receiver) Payload(p []byte) error {
 	if r.masked {
 		pos = mask.XOR(p, r.key, r.pos)
 	}
-	last := int64(len(p)) >= r.left
+	left := max(r.left-int64(len(p)), 0)
+	text := r.text
 	if !r.control && r.message == OpText && !r.compressed {
-		if !r.text.Valid(p) {
+		if !text.Valid(p) {
 			return ErrText
 		}
-		if last && r.fin && !r.text.Complete() {
+		if left == 0 && r.fin && !text.Complete() {
 			return ErrText.because("text message ends inside a UTF-8 sequence")
 		}
 	}
-	r.pos = pos
-	r.left -= int64(len(p))
-	if last {
-		r.left = 0
-	}
+	r.pos, r.left, r.text = pos, left, text
 	return nil
 }
 
