@@ -1,8 +1,6 @@
 package frame
 
-import (
-	"rfc6455/mask"
-)
+import "rfc6455/mask"
 
 // Sender holds all that decides which frame this endpoint may send next, and
 // encodes it. It is the mirror of [Receiver]: what a Sender appends, the peer's
@@ -35,7 +33,7 @@ func (s *Sender) Next(op Opcode, fin bool, rsv uint8, payload []byte) (Header, e
 		return Header{}, err
 	}
 	h := Header{Fin: fin, RSV: rsv, Opcode: op, Length: int64(len(payload))}
-	if s.Role == Client {
+	if s.Role != Server {
 		// A client MUST mask every frame, with a key that cannot be predicted.
 		// (RFC 6455, section 5.3)
 		h.Masked = true
@@ -45,8 +43,8 @@ func (s *Sender) Next(op Opcode, fin bool, rsv uint8, payload []byte) (Header, e
 }
 
 // Append appends a whole frame to dst: header and payload, masked if this
-// endpoint is a client. The payload itself is not changed. It fails as Next
-// does, and then returns dst as it was.
+// endpoint is a client. The payload itself is not changed; it must not overlap
+// the memory behind dst. It fails as Next does, and then returns dst as it was.
 func (s *Sender) Append(dst []byte, op Opcode, fin bool, rsv uint8, payload []byte) ([]byte, error) {
 	h, err := s.Next(op, fin, rsv, payload)
 	if err != nil {
@@ -57,7 +55,8 @@ func (s *Sender) Append(dst []byte, op Opcode, fin bool, rsv uint8, payload []by
 
 // AppendFrame appends a header and its payload to dst without any check. The
 // payload is masked with h.Key if h.Masked is set; h.Length is taken from
-// payload. The payload itself is not changed.
+// payload. The payload itself is not changed; it must not overlap the memory
+// behind dst.
 func AppendFrame(dst []byte, h Header, payload []byte) []byte {
 	h.Length = int64(len(payload))
 	dst = AppendHeader(dst, h)
@@ -91,7 +90,7 @@ func (s *Sender) check(op Opcode, fin bool, rsv uint8, payload []byte) error {
 		allowed = 0
 	}
 	if rsv&^allowed != 0 {
-		return ErrReservedBits
+		return ErrReservedBits.because("reserved bits %03b are set in a %s frame, no extension was agreed that allows it", rsv, op)
 	}
 	if op.IsControl() {
 		if !fin {
