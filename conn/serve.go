@@ -114,7 +114,7 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 	}()
 	r, err := http.ReadRequest(br)
 	if err != nil {
-		refusal, err := a.badRequest(err, limit.left == 0)
+		refusal, err := a.badRequest(err, limit)
 		return nil, refusal, err
 	}
 	r.RemoteAddr = nc.RemoteAddr().String()
@@ -139,24 +139,20 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 
 // badRequest says what was wrong with a request that could not be read, and
 // refuses it if there is somebody to tell.
-func (a *acceptor) badRequest(err error, tooBig bool) (*handshake.Error, error) {
+func (a *acceptor) badRequest(err error, from *limitReader) (*handshake.Error, error) {
 	switch {
-	case tooBig:
+	case from.left == 0:
 		return &handshake.Error{
 			Status: http.StatusRequestHeaderFieldsTooLarge,
 			Err:    fmt.Errorf("websocket: request line and header are over %d bytes (AcceptOptions.HandshakeBytes)", a.bytes),
 		}, nil
-	case isTimeout(err):
+	case from.err != nil && isTimeout(from.err):
 		return &handshake.Error{
 			Status: http.StatusRequestTimeout,
-			Err:    fmt.Errorf("websocket: no whole opening handshake within %v (AcceptOptions.HandshakeTimeout): %w", a.timeout, err),
+			Err:    fmt.Errorf("websocket: no whole opening handshake within %v (AcceptOptions.HandshakeTimeout): %w", a.timeout, from.err),
 		}, nil
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, lost(err)
-	}
-	var ne net.Error
-	if errors.As(err, &ne) {
-		return nil, lost(err)
+	case from.err != nil:
+		return nil, lost(from.err)
 	}
 	return &handshake.Error{
 		Status: http.StatusBadRequest,
@@ -169,10 +165,11 @@ func isTimeout(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
-// limitReader reads at most left bytes.
+// limitReader reads at most left bytes and keeps the error of r.
 type limitReader struct {
 	r    io.Reader
 	left int
+	err  error
 }
 
 func (l *limitReader) Read(p []byte) (int, error) {
@@ -184,5 +181,6 @@ func (l *limitReader) Read(p []byte) (int, error) {
 	}
 	n, err := l.r.Read(p)
 	l.left -= n
+	l.err = err
 	return n, err
 }
