@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,37 +20,24 @@ type Client struct {
 	Origin string
 	// Deflate, if set, offers permessage-deflate on these terms.
 	Deflate *Deflate
-	// Header is added to the request. The fields of the handshake itself may
-	// not be in it; "Host" sets the request's host.
+	// Header is added to the request; Host in it becomes the request's host.
+	// Upgrade, Connection, Content-Length, Transfer-Encoding and
+	// Sec-WebSocket-* belong to the handshake and may not be in it, nor Origin
+	// beside the field of that name.
 	Header http.Header
 }
 
 // Request returns the request that opens a connection to a URL, whose scheme is
-// ws, wss, http or https. Credentials in the URL are sent as basic
-// authentication, unless Header has Authorization. Every request has a key of
+// ws, wss, http or https. In the request it is http or https, so that net/http
+// can send it. Credentials in the URL are sent as basic authentication, unless
+// Header has Authorization; errors do not show them. Every request has a key of
 // its own and is good for one attempt. (RFC 6455, sections 3 and 4.1)
 func (c *Client) Request(rawURL string) (*http.Request, error) {
-	u, err := url.Parse(rawURL)
+	u, err := parseURL(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("websocket: %w", err)
+		return nil, err
 	}
-	switch u.Scheme {
-	case "ws":
-		u.Scheme = "http"
-	case "wss":
-		u.Scheme = "https"
-	case "http", "https":
-	default:
-		return nil, wrong("3", "URL %s has scheme %s, it must be ws or wss", quote(u.Redacted()), quote(u.Scheme))
-	}
-	if u.Host == "" {
-		return nil, wrong("3", "URL %s has no host", quote(u.Redacted()))
-	}
-	// A fragment means nothing here and MUST NOT be used. (RFC 6455, section 3)
-	if u.Fragment != "" || strings.Contains(rawURL, "#") {
-		return nil, wrong("3", "URL %s has a fragment: write %%23 for a # in the path", quote(u.Redacted()))
-	}
-	if err := c.check(); err != nil {
+	if err := c.checkSettings(); err != nil {
 		return nil, err
 	}
 	user := u.User
@@ -61,18 +49,19 @@ func (c *Client) Request(rawURL string) (*http.Request, error) {
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
-		Header:     make(http.Header, len(c.Header)+6),
+		Header:     make(http.Header, len(c.Header)+8),
 	}
 	for name, values := range c.Header {
-		if name = http.CanonicalHeaderKey(name); name == "Host" {
-			r.Host = values[0]
-			continue
-		}
+		name = http.CanonicalHeaderKey(name)
 		r.Header[name] = append(r.Header[name], values...)
 	}
-	if user != nil && len(r.Header["Authorization"]) == 0 {
+	if hosts := r.Header[headerHost]; len(hosts) > 0 {
+		r.Host = hosts[0]
+	}
+	delete(r.Header, headerHost)
+	if user != nil && user.String() != "" && len(r.Header[headerAuth]) == 0 {
 		password, _ := user.Password()
-		r.Header["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password))}
+		r.Header[headerAuth] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password))}
 	}
 	r.Header[headerUpgrade] = []string{"websocket"}
 	r.Header[headerConnection] = []string{"Upgrade"}
@@ -85,29 +74,73 @@ func (c *Client) Request(rawURL string) (*http.Request, error) {
 		r.Header[headerProtocol] = []string{strings.Join(c.Subprotocols, ", ")}
 	}
 	if c.Deflate != nil {
-		r.Header[headerExtensions] = []string{string(AppendExtension(nil, c.Deflate.offer()))}
+		r.Header[headerExtensions] = []string{string(c.Deflate.offer().extension().appendTo(nil))}
 	}
 	return r, nil
 }
 
-// check says what is wrong with the user's settings.
-func (c *Client) check() error {
-	for i, p := range c.Subprotocols {
+// parseURL reads a ws or wss URL, the scheme of which becomes http or https.
+// (RFC 6455, section 3)
+func parseURL(rawURL string) (*url.URL, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		// The text of a *url.Error has the URL, and so a password in it.
+		if ue, ok := errors.AsType[*url.Error](err); ok {
+			err = ue.Err
+		}
+		return nil, fmt.Errorf("websocket: URL cannot be parsed: %w", err)
+	}
+	shown := quote(u.Redacted())
+	switch u.Scheme {
+	case "ws":
+		u.Scheme = "http"
+	case "wss":
+		u.Scheme = "https"
+	case "http", "https":
+	case "":
+		return nil, wrong("3", "URL %s has no scheme, it must be ws or wss", shown)
+	default:
+		return nil, wrong("3", "URL %s has scheme %s, it must be ws or wss", shown, quote(u.Scheme))
+	}
+	if u.Hostname() == "" {
+		return nil, wrong("3", "URL %s has no host", shown)
+	}
+	// A fragment means nothing here and MUST NOT be used. (RFC 6455, section 3)
+	if strings.Contains(rawURL, "#") {
+		return nil, wrong("3", "URL %s has a fragment: write %%23 for a # in the path", shown)
+	}
+	return u, nil
+}
+
+// checkSettings says which of the user's settings cannot be meant.
+func (c *Client) checkSettings() error {
+	for _, p := range c.Subprotocols {
 		if !isToken(p) {
 			return wrong("4.1", "Subprotocols: %q is not a token", p)
 		}
-		if slices.Contains(c.Subprotocols[:i], p) {
-			return wrong("4.1", "Subprotocols: %q stands there twice", p)
-		}
+	}
+	if p, ok := duplicate(c.Subprotocols); ok {
+		return wrong("4.1", "Subprotocols: %q stands there twice", p)
 	}
 	if !isFieldValue(c.Origin) {
-		return fmt.Errorf("websocket: Origin has control characters")
-	}
-	if v, ok := c.Header["Host"]; ok && len(v) != 1 {
-		return fmt.Errorf("websocket: Header: Host must have one value")
+		return errors.New("websocket: Origin has control characters")
 	}
 	if err := checkHeader(c.Header); err != nil {
 		return err
+	}
+	hosts := 0
+	for name, values := range c.Header {
+		switch http.CanonicalHeaderKey(name) {
+		case headerHost:
+			hosts += len(values)
+			if len(values) == 0 || hosts > 1 || values[0] == "" {
+				return errors.New("websocket: Header: Host must have one value")
+			}
+		case headerOrigin:
+			if c.Origin != "" {
+				return errors.New("websocket: Header: Origin cannot be set, it is set by the field Origin")
+			}
+		}
 	}
 	if c.Deflate != nil {
 		return c.Deflate.check()
@@ -115,54 +148,65 @@ func (c *Client) check() error {
 	return nil
 }
 
-// Check looks at the response to a request of this Client and returns what was
-// agreed on. The error is always a [*ResponseError]. The body is not read.
-// (RFC 6455, section 4.1)
+// Check looks at resp, the response to a request of this Client, and returns
+// what was agreed on. The error is always a [*ResponseError]. The body is not
+// read. (RFC 6455, section 4.1)
 func (c *Client) Check(req *http.Request, resp *http.Response) (*Agreement, error) {
-	fail := func(err error) (*Agreement, error) {
+	a, err := c.check(req, resp)
+	if err != nil {
 		return nil, &ResponseError{Status: resp.StatusCode, Header: resp.Header, Err: err}
 	}
+	return a, nil
+}
+
+func (c *Client) check(req *http.Request, resp *http.Response) (*Agreement, error) {
 	h := resp.Header
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return fail(wrong("4.1", "server answered the opening handshake with %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+		return nil, errors.New("websocket: server answered the opening handshake with " + strings.TrimSpace(statusLine(resp.StatusCode)))
 	}
-	if !hasToken(h[headerUpgrade], "websocket") {
-		return fail(wrong("4.1", "server's Upgrade is %s, it must be \"websocket\"", quote(h.Get(headerUpgrade))))
+	if len(h[headerUpgrade]) == 0 {
+		return nil, wrong("4.1", "server's Upgrade is missing")
+	}
+	if !isOnlyToken(h[headerUpgrade], "websocket") {
+		return nil, wrong("4.1", "server's Upgrade is %s, it must be \"websocket\"", quote(strings.Join(h[headerUpgrade], ", ")))
+	}
+	if len(h[headerConnection]) == 0 {
+		return nil, wrong("4.1", "server's Connection is missing")
 	}
 	if !hasToken(h[headerConnection], "upgrade") {
-		return fail(wrong("4.1", "server's Connection is %s, it must have \"Upgrade\"", quote(h.Get(headerConnection))))
+		return nil, wrong("4.1", "server's Connection is %s, it must have \"Upgrade\"", quote(strings.Join(h[headerConnection], ", ")))
 	}
-	key := req.Header.Get(headerKey)
+	a := &Agreement{key: req.Header.Get(headerKey)}
 	switch accept := h[headerAccept]; {
 	case len(accept) == 0:
-		return fail(wrong("4.1", "server's Sec-WebSocket-Accept is missing"))
+		return nil, wrong("4.1", "server's Sec-WebSocket-Accept is missing")
 	case len(accept) > 1:
-		return fail(wrong("4.1", "server sent more than one Sec-WebSocket-Accept"))
-	case trim(accept[0]) != AcceptKey(key):
-		return fail(wrong("4.1", "server's Sec-WebSocket-Accept is %s, which is not the answer to this request's key", quote(accept[0])))
+		return nil, wrong("11.3.3", "server sent more than one Sec-WebSocket-Accept")
+	case trim(accept[0]) != AcceptKey(a.key):
+		return nil, wrong("4.1", "server's Sec-WebSocket-Accept is %s, which is not the answer to the key of this request", quote(accept[0]))
 	}
-	a := &Agreement{key: key}
-	if values := h[headerProtocol]; len(values) > 1 {
-		return fail(wrong("4.2.2", "server sent more than one Sec-WebSocket-Protocol"))
-	} else if len(values) == 1 {
-		if !slices.Contains(c.Subprotocols, values[0]) {
-			return fail(wrong("4.1", "server chose subprotocol %s, which was not offered", quote(values[0])))
+	switch chosen := h[headerProtocol]; {
+	case len(chosen) > 1:
+		return nil, wrong("11.3.4", "server sent more than one Sec-WebSocket-Protocol")
+	case len(chosen) == 1:
+		a.Subprotocol = trim(chosen[0])
+		if !slices.Contains(c.Subprotocols, a.Subprotocol) {
+			return nil, wrong("4.1", "server chose subprotocol %s, which was not offered", quote(a.Subprotocol))
 		}
-		a.Subprotocol = values[0]
 	}
 	extensions, err := ParseExtensions(h[headerExtensions])
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	for _, x := range extensions {
 		if x.Name != deflateName || c.Deflate == nil {
-			return fail(wrong("4.1", "server chose extension %s, which was not offered", quote(x.Name)))
+			return nil, wrong("4.1", "server chose extension %s, which was not offered", quote(x.Name))
 		}
 		if a.Deflate != nil {
-			return fail(wrong("9.1", "server chose %s twice", deflateName))
+			return nil, wrong("9.1", "server chose %s twice", deflateName)
 		}
 		if a.Deflate, err = c.Deflate.accepted(x.Params); err != nil {
-			return fail(err)
+			return nil, err
 		}
 	}
 	return a, nil

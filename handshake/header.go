@@ -1,11 +1,13 @@
 package handshake
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 )
 
-// The header fields of the opening handshake, in net/http's canonical form.
+// The header fields of the opening handshake, in net/http's canonical form, so
+// that they can be looked up in an http.Header as they stand.
 // (RFC 6455, section 11.3)
 const (
 	headerUpgrade    = "Upgrade"
@@ -16,19 +18,38 @@ const (
 	headerProtocol   = "Sec-Websocket-Protocol"
 	headerExtensions = "Sec-Websocket-Extensions"
 	headerOrigin     = "Origin"
+	headerHost       = "Host"
+	headerAuth       = "Authorization"
 
 	version = "13"
 )
 
 // reserved reports whether a header field belongs to the handshake itself, so
-// that a user cannot set it.
+// that a user cannot set it. What follows the handshake is frames, not a body.
 func reserved(name string) bool {
-	switch name := http.CanonicalHeaderKey(name); name {
+	switch name {
 	case headerUpgrade, headerConnection, "Content-Length", "Transfer-Encoding":
 		return true
-	default:
-		return strings.HasPrefix(name, "Sec-Websocket-")
 	}
+	return strings.HasPrefix(name, "Sec-Websocket-")
+}
+
+// checkHeader says which field of a user's header cannot be sent.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		if !isToken(name) {
+			return fmt.Errorf("websocket: Header: %q is no name of a header field", name)
+		}
+		if reserved(http.CanonicalHeaderKey(name)) {
+			return fmt.Errorf("websocket: Header: %q cannot be set, it belongs to the handshake itself", name)
+		}
+		for _, v := range values {
+			if !isFieldValue(v) {
+				return fmt.Errorf("websocket: Header: the value of %q has control characters", name)
+			}
+		}
+	}
+	return nil
 }
 
 // isTokenByte tells which bytes a token may have. (RFC 9110, section 5.6.2)
@@ -47,7 +68,7 @@ var isTokenByte = func() (t [256]bool) {
 
 // isToken reports whether s is a token.
 func isToken(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if !isTokenByte[s[i]] {
 			return false
 		}
@@ -58,7 +79,7 @@ func isToken(s string) bool {
 // isFieldValue reports whether s may be the value of a header field: no
 // control characters, so that it stays one line. (RFC 9110, section 5.5)
 func isFieldValue(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7F {
 			return false
 		}
@@ -69,12 +90,35 @@ func isFieldValue(s string) bool {
 // trim removes the white space that may stand around list elements.
 func trim(s string) string { return strings.Trim(s, " \t") }
 
+// equalFold reports whether a and b are the same but for the case of ASCII
+// letters. strings.EqualFold also takes the Kelvin sign for a "k".
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
 // hasToken reports whether the comma-separated lists in values have token,
 // in upper or lower case.
 func hasToken(values []string, token string) bool {
 	for _, v := range values {
-		for element := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(trim(element), token) {
+		for more := true; more; {
+			var element string
+			element, v, more = strings.Cut(v, ",")
+			if equalFold(trim(element), token) {
 				return true
 			}
 		}
@@ -82,12 +126,33 @@ func hasToken(values []string, token string) bool {
 	return false
 }
 
-// tokens returns the tokens of the comma-separated lists in values; ok is false
-// if one is no token. Empty elements are allowed and mean nothing.
-// (RFC 9110, section 5.6.1)
-func tokens(values []string) (list []string, bad string, ok bool) {
+// isOnlyToken reports whether the comma-separated lists in values have token, in
+// upper or lower case, and nothing else.
+func isOnlyToken(values []string, token string) bool {
+	found := false
 	for _, v := range values {
-		for element := range strings.SplitSeq(v, ",") {
+		for more := true; more; {
+			var element string
+			element, v, more = strings.Cut(v, ",")
+			switch element = trim(element); {
+			case equalFold(element, token):
+				found = true
+			case element != "":
+				return false
+			}
+		}
+	}
+	return found
+}
+
+// appendTokens appends the tokens of the comma-separated lists in values to dst.
+// If an element is no token, ok is false and bad is that element. Empty elements
+// are allowed and mean nothing. (RFC 9110, section 5.6.1)
+func appendTokens(dst []string, values []string) (list []string, bad string, ok bool) {
+	for _, v := range values {
+		for more := true; more; {
+			var element string
+			element, v, more = strings.Cut(v, ",")
 			element = trim(element)
 			if element == "" {
 				continue
@@ -95,8 +160,32 @@ func tokens(values []string) (list []string, bad string, ok bool) {
 			if !isToken(element) {
 				return nil, element, false
 			}
-			list = append(list, element)
+			dst = append(dst, element)
 		}
 	}
-	return list, "", true
+	return dst, "", true
+}
+
+// duplicate returns a string that stands in list twice, in linear time for long
+// lists.
+func duplicate(list []string) (string, bool) {
+	const few = 16
+	if len(list) <= few {
+		for i, s := range list {
+			for _, t := range list[:i] {
+				if s == t {
+					return s, true
+				}
+			}
+		}
+		return "", false
+	}
+	seen := make(map[string]bool, len(list))
+	for _, s := range list {
+		if seen[s] {
+			return s, true
+		}
+		seen[s] = true
+	}
+	return "", false
 }

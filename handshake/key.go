@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/sha1"
 	"encoding/base64"
@@ -27,33 +28,49 @@ func NewKey() string {
 
 // AcceptKey returns the value of Sec-WebSocket-Accept for a value of
 // Sec-WebSocket-Key: base64 of the SHA-1 sum of the key and the protocol's
-// GUID. The key is taken as it stands. (RFC 6455, section 4.2.2)
+// GUID. The key is taken as it stands, whether it is valid or not.
+// (RFC 6455, section 4.2.2)
 func AcceptKey(key string) string {
-	accept := appendAccept(make([]byte, 0, acceptLength), key)
-	return string(accept)
+	return string(appendAccept(make([]byte, 0, acceptLength), key))
 }
 
 func appendAccept(dst []byte, key string) []byte {
 	var space [keyLength + len(acceptGUID)]byte
-	sum := sha1.Sum(append(append(space[:0], key...), acceptGUID...))
+	sum := sum1(append(append(space[:0], key...), acceptGUID...))
 	return base64.StdEncoding.AppendEncode(dst, sum[:])
 }
 
+// sum1 returns the SHA-1 sum of b. It shows that the server has read the key and
+// protects nothing, so it is allowed where GODEBUG=fips140=only forbids SHA-1.
+func sum1(b []byte) (sum [sha1.Size]byte) {
+	if !fips140.Enforced() {
+		return sha1.Sum(b)
+	}
+	fips140.WithoutEnforcement(func() { sum = sha1.Sum(b) })
+	return sum
+}
+
 // checkKey says what is wrong with a client's key, nil if nothing is.
+// (RFC 6455, section 4.2.1)
 func checkKey(key string) error {
-	var b [keyBytes + 2]byte
-	if len(key) != keyLength {
-		if _, err := base64.StdEncoding.Strict().DecodeString(key); err != nil {
-			return wrong("4.2.1", "Sec-WebSocket-Key %s is not base64", quote(key))
-		}
-		return wrong("4.2.1", "Sec-WebSocket-Key %s is not 16 bytes in base64", quote(key))
+	var space [keyBytes + 2]byte
+	b := space[:]
+	if len(key) > keyLength {
+		b = make([]byte, base64.StdEncoding.DecodedLen(len(key)))
 	}
-	n, err := base64.StdEncoding.Strict().Decode(b[:], []byte(key))
-	if err != nil {
+	// Not Strict: in the RFC's own example of section 4.1 the bits that the
+	// padding leaves over are not 0. Decode skips line breaks, so a key that has
+	// some stands out by its length.
+	n, err := base64.StdEncoding.Decode(b, []byte(key))
+	switch {
+	case key == "":
+		return wrong("4.2.1", "Sec-WebSocket-Key is empty")
+	case err != nil:
 		return wrong("4.2.1", "Sec-WebSocket-Key %s is not base64", quote(key))
-	}
-	if n != keyBytes {
-		return wrong("4.2.1", "Sec-WebSocket-Key %s is not 16 bytes in base64", quote(key))
+	case n != keyBytes:
+		return wrong("4.2.1", "Sec-WebSocket-Key %s is base64 of %d bytes, it must be of 16", quote(key), n)
+	case len(key) != keyLength:
+		return wrong("4.2.1", "Sec-WebSocket-Key %s has line breaks", quote(key))
 	}
 	return nil
 }

@@ -1,9 +1,9 @@
 package handshake
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -11,74 +11,168 @@ import (
 // returns nil if the request has no Origin header, and so does not come from a
 // browser's page, or if that page came from the host that the request is for.
 // Otherwise the error names both. The scheme is not compared, since a proxy may
-// have taken TLS off; default ports are those of the origin's scheme.
-// (RFC 6455, sections 4.2.2 and 10.2)
+// have taken TLS off; it must be http, https, ws or wss, and tells the default
+// port of both sides. (RFC 6455, sections 4.2.2 and 10.2)
 func SameOrigin(r *http.Request) error { return checkOrigin(r, nil) }
 
 // checkOrigin allows the same origin and those that match a pattern.
 func checkOrigin(r *http.Request, patterns []string) error {
 	values := r.Header[headerOrigin]
-	if len(values) == 0 {
+	switch len(values) {
+	case 0:
+		return nil
+	case 1:
+	default:
+		return fmt.Errorf("websocket: more than one Origin header, %s and %s (RFC 6454, section 7.3)", quote(values[0]), quote(values[1]))
+	}
+	o, ok := parseOrigin(values[0])
+	if ok && defaultPort(o.scheme) != "" && o.isHost(r.Host) {
 		return nil
 	}
-	if len(values) > 1 {
-		return fmt.Errorf("websocket: more than one Origin header: %s and %s", quote(values[0]), quote(values[1]))
-	}
-	origin := values[0]
 	for _, p := range patterns {
 		if p == "*" {
 			return nil
 		}
-	}
-	scheme, host, ok := splitOrigin(origin)
-	if ok && host == withoutDefaultPort(scheme, strings.ToLower(r.Host)) {
-		return nil
-	}
-	if ok {
-		for _, p := range patterns {
-			pscheme, phost, _ := splitOrigin(p)
-			if pscheme == scheme && matchHost(phost, host) {
-				return nil
-			}
+		if pattern, valid := parsePattern(p); ok && valid && pattern.matches(o) {
+			return nil
 		}
 	}
-	return fmt.Errorf("websocket: origin %s is not allowed at host %s: to allow pages from there, add it to Origins (RFC 6455, section 4.2.2)", quote(origin), quote(r.Host))
+	return fmt.Errorf("websocket: origin %s is not allowed at host %s, nor listed in Origins (RFC 6455, section 10.2)", quote(values[0]), quote(r.Host))
 }
 
-// matchHost reports whether host matches pattern, which may begin with "*." for
-// one or more labels.
-func matchHost(pattern, host string) bool {
-	if suffix, ok := strings.CutPrefix(pattern, "*"); ok {
-		return len(host) > len(suffix) && strings.HasSuffix(host, suffix)
-	}
-	return pattern == host
+const originAdvice = "If pages from that origin may connect, add it to the server's Origins, with its scheme; if a proxy in between changed Host, let it pass Host on as the browser sent it"
+
+// origin is where a page came from, or a pattern of such.
+type origin struct {
+	scheme string
+	host   string // with the brackets of an IPv6 address
+	port   string // the scheme's default filled in, "" if it has none
+	below  bool   // in a pattern: all hosts that end with "." and host
 }
 
-// splitOrigin returns scheme and host of an origin in lower case, the host
-// without the scheme's default port. It is false for anything that is not
-// scheme://host or scheme://host:port, "null" for instance.
-// (RFC 6454, section 7)
-func splitOrigin(origin string) (scheme, host string, ok bool) {
-	scheme, host, ok = strings.Cut(strings.ToLower(origin), "://")
-	if !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/?#@ \t") {
-		return "", "", false
+// parseOrigin reads scheme://host or scheme://host:port. A slash may follow, as
+// golang.org/x/net/websocket has it. ok is false for anything else, "null" for
+// instance. Nothing is allocated. (RFC 6454, section 7)
+func parseOrigin(s string) (o origin, ok bool) {
+	o.scheme, s, ok = strings.Cut(s, "://")
+	if !ok || !isScheme(o.scheme) {
+		return origin{}, false
 	}
-	u, err := url.Parse(scheme + "://" + strings.TrimPrefix(host, "*."))
-	if err != nil || u.Hostname() == "" {
-		return "", "", false
+	o.host, o.port, ok = splitHost(strings.TrimSuffix(s, "/"))
+	if !ok || !isHost(o.host) {
+		return origin{}, false
 	}
-	return scheme, withoutDefaultPort(scheme, host), true
+	if o.port == "" {
+		o.port = defaultPort(o.scheme)
+	}
+	return o, true
 }
 
-// withoutDefaultPort removes the port that the scheme implies.
-func withoutDefaultPort(scheme, host string) string {
-	switch scheme {
-	case "http", "ws":
-		return strings.TrimSuffix(host, ":80")
-	case "https", "wss":
-		return strings.TrimSuffix(host, ":443")
+// parsePattern reads one of the user's patterns but "*".
+func parsePattern(s string) (o origin, ok bool) {
+	const below = "://*."
+	if i := strings.Index(s, below); i >= 0 {
+		o, ok = parseOrigin(s[:i] + "://" + s[i+len(below):])
+		o.below = true
+		return o, ok && o.host[0] != '['
 	}
-	return host
+	return parseOrigin(s)
+}
+
+// isHost reports whether a request for host, which may have a port, is for the
+// host that the page came from.
+func (o origin) isHost(host string) bool {
+	host, port, ok := splitHost(host)
+	if port == "" {
+		port = defaultPort(o.scheme)
+	}
+	return ok && equalFold(o.host, host) && o.port == port
+}
+
+// matches reports whether the origin x is what the pattern o means.
+func (o origin) matches(x origin) bool {
+	if !equalFold(o.scheme, x.scheme) || o.port != x.port {
+		return false
+	}
+	if !o.below {
+		return equalFold(o.host, x.host)
+	}
+	n := len(x.host) - len(o.host)
+	return n > 1 && x.host[n-1] == '.' && equalFold(x.host[n:], o.host)
+}
+
+// splitHost splits host[:port]. The colons of an IPv6 address are inside
+// brackets. ok is false if what follows the host is no port.
+func splitHost(s string) (host, port string, ok bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 || i < strings.LastIndexByte(s, ']') {
+		return s, "", true
+	}
+	host, port = s[:i], s[i+1:]
+	return host, port, isPort(port)
+}
+
+// isPort reports whether s is 1 to 65535 without leading zeros.
+func isPort(s string) bool {
+	if len(s) == 0 || len(s) > 5 || s[0] == '0' {
+		return false
+	}
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+		n = n*10 + int(s[i]-'0')
+	}
+	return n <= 65535
+}
+
+// isScheme reports whether s is a scheme. (RFC 3986, section 3.1)
+func isScheme(s string) bool {
+	for i := range len(s) {
+		switch c := lower(s[i]); {
+		case 'a' <= c && c <= 'z':
+		case i > 0 && ('0' <= c && c <= '9' || c == '+' || c == '-' || c == '.'):
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isHost reports whether s is a host as browsers send it: a name in ASCII
+// without empty labels, an IPv4 address, or an IPv6 address in brackets.
+func isHost(s string) bool {
+	if address, ok := strings.CutPrefix(s, "["); ok {
+		address, ok = strings.CutSuffix(address, "]")
+		for i := range len(address) {
+			c := lower(address[i])
+			ok = ok && ('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || c == ':' || c == '.')
+		}
+		return ok && address != ""
+	}
+	last := byte('.')
+	for i := range len(s) {
+		switch c := lower(s[i]); {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+		case c == '.' && last != '.':
+		default:
+			return false
+		}
+		last = s[i]
+	}
+	return s != ""
+}
+
+// defaultPort returns the port that a scheme implies, "" if it implies none.
+func defaultPort(scheme string) string {
+	switch {
+	case equalFold(scheme, "http"), equalFold(scheme, "ws"):
+		return "80"
+	case equalFold(scheme, "https"), equalFold(scheme, "wss"):
+		return "443"
+	}
+	return ""
 }
 
 // checkPatterns says which of the user's patterns cannot match anything.
@@ -87,10 +181,33 @@ func checkPatterns(patterns []string) error {
 		if p == "*" {
 			continue
 		}
-		_, host, ok := splitOrigin(p)
-		if !ok || strings.Contains(strings.TrimPrefix(host, "*."), "*") {
-			return fmt.Errorf("websocket: Origins: %q is not an origin: write \"https://example.com\", \"https://*.example.com\" or \"*\"", p)
+		if _, ok := parsePattern(p); !ok {
+			return fmt.Errorf("websocket: Origins: %q is no origin: write \"https://example.com\", \"https://example.com:8443\", \"https://*.example.com\" or \"*\", in ASCII", p)
 		}
 	}
 	return nil
+}
+
+// checkOrigin asks the user's function, or else follows Origins.
+func (s *Server) checkOrigin(r *http.Request) *Error {
+	if s.CheckOrigin == nil {
+		if err := checkOrigin(r, s.Origins); err != nil {
+			return refuse(http.StatusForbidden, err, originAdvice)
+		}
+		return nil
+	}
+	err := s.CheckOrigin(r)
+	if err == nil {
+		return nil
+	}
+	if own, ok := errors.AsType[*Error](err); ok {
+		if own == nil {
+			// A nil *Error in an error is a mistake, and not an allowance.
+			return refuse(http.StatusForbidden, errors.New("websocket: CheckOrigin returned a nil *Error as an error"), "")
+		}
+		if isRefusal(own.Status) {
+			return own
+		}
+	}
+	return refuse(http.StatusForbidden, err, "")
 }

@@ -1,83 +1,187 @@
 package handshake
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 )
 
-// Server are a server's terms. The zero value accepts browsers from the
-// server's own origin and all other clients, and agrees on no subprotocol and no
-// extension.
+// Server are a server's terms. The zero value is right for production: it
+// accepts browsers from the server's own origin and all other clients, and
+// agrees on no subprotocol and no extension.
 type Server struct {
 	// Origins are further origins that pages may come from, beside the server's
 	// own: "https://app.example.com", "https://example.com:8443",
-	// "https://*.example.com" for every host below it, "*" for any. Entries that
-	// are no origins make Check refuse everything, with status 500.
+	// "https://*.example.com" for every host below it, "*" for any. An entry
+	// that is no origin makes Check refuse everything, with status 500.
 	Origins []string
-	// CheckOrigin, if set, replaces that policy; an error is answered with
-	// status 403 and its text.
+	// CheckOrigin, if set, replaces that policy, Origins included. An error is
+	// answered with status 403 and its text, a [*Error] as it says.
 	CheckOrigin func(r *http.Request) error
 	// Subprotocols are those that the server speaks, the preferred one first.
 	// Without one in common the connection has none.
 	Subprotocols []string
 	// Deflate, if set, agrees to permessage-deflate on these terms.
 	Deflate *Deflate
-	// Header is added to the response. The fields of the handshake itself may
-	// not be in it.
+	// Header is added to the response. Upgrade, Connection, Content-Length,
+	// Transfer-Encoding and Sec-WebSocket-* belong to the handshake and may not
+	// be in it.
 	Header http.Header
-}
-
-// Agreement is what both sides agreed on.
-type Agreement struct {
-	Subprotocol string   // "" for none
-	Deflate     *Deflate // nil without compression
-
-	key    string // Sec-WebSocket-Key
-	answer []byte // Sec-WebSocket-Extensions
-	header http.Header
-}
-
-// AppendResponse appends the whole response that opens the connection to dst.
-// (RFC 6455, section 4.2.2)
-func (a *Agreement) AppendResponse(dst []byte) []byte {
-	if dst == nil {
-		dst = make([]byte, 0, 256)
-	}
-	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
-	dst = appendAccept(dst, a.key)
-	if a.Subprotocol != "" {
-		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
-		dst = append(dst, a.Subprotocol...)
-	}
-	if len(a.answer) > 0 {
-		dst = append(dst, "\r\nSec-WebSocket-Extensions: "...)
-		dst = append(dst, a.answer...)
-	}
-	dst = append(dst, "\r\n"...)
-	dst = appendHeader(dst, a.header, nil)
-	return append(dst, "\r\n"...)
 }
 
 // Check looks at a request and returns what to agree on. The error is always a
 // [*Error], the refusal to answer with; it wraps [ErrNotWebSocket] if the
-// request does not ask for a WebSocket at all. The body is not looked at.
-// (RFC 6455, section 4.2.1)
+// request does not ask for a WebSocket at all. The body is not read. The Server
+// may be used by several goroutines, and its Header is part of the Agreement:
+// neither may be changed afterwards. (RFC 6455, section 4.2.1)
 func (s *Server) Check(r *http.Request) (*Agreement, error) {
-	if refusal := s.settings(); refusal != nil {
-		return nil, refusal
+	if err := s.checkSettings(); err != nil {
+		return nil, refuse(http.StatusInternalServerError, err, "This is a mistake in the server's settings")
 	}
-	if refusal := checkRequest(r); refusal != nil {
-		return nil, refusal
-	}
-	if refusal := s.checkOrigin(r); refusal != nil {
-		return nil, refusal
+	for _, check := range [...]func(*http.Request) *Error{checkRequest, checkVersion, checkClientKey, s.checkOrigin} {
+		if refusal := check(r); refusal != nil {
+			return nil, refusal
+		}
 	}
 	a := &Agreement{key: r.Header[headerKey][0], header: s.Header}
-	offered, err := subprotocols(r.Header)
+	if refusal := s.agreeSubprotocol(a, r.Header[headerProtocol]); refusal != nil {
+		return nil, refusal
+	}
+	if refusal := s.agreeExtensions(a, r.Header[headerExtensions]); refusal != nil {
+		return nil, refusal
+	}
+	return a, nil
+}
+
+// checkSettings says which of the user's settings cannot be meant.
+func (s *Server) checkSettings() error {
+	if err := checkPatterns(s.Origins); err != nil {
+		return err
+	}
+	for _, p := range s.Subprotocols {
+		if !isToken(p) {
+			return fmt.Errorf("websocket: Subprotocols: %q is not a token (RFC 6455, section 4.1)", p)
+		}
+	}
+	if err := checkHeader(s.Header); err != nil {
+		return err
+	}
+	if s.Deflate != nil {
+		return s.Deflate.check()
+	}
+	return nil
+}
+
+// What a person is told who sees a refusal.
+const (
+	adviceAddress = "Open this address with a WebSocket client, as new WebSocket(...) in a browser is; if one was used, a proxy in between must speak HTTP/1.1 to the server and pass Upgrade and Connection on"
+	adviceProxy   = "If a proxy in between removed it, let the proxy speak HTTP/1.1 to the server and pass Upgrade and Connection on"
+	adviceHTTP1   = "Connect over HTTP/1.1, or let the proxy in between do so"
+	adviceKey     = "A client must send one key, base64 of 16 random bytes, a new one for every connection"
+)
+
+// checkRequest refuses what is no opening handshake. (RFC 6455, section 4.2.1)
+func checkRequest(r *http.Request) *Error {
+	h := r.Header
+	asks := len(h[headerUpgrade]) > 0
+	switch {
+	case r.ProtoMajor >= 2:
+		return refuseHTTP2(r)
+	case r.Method != http.MethodGet:
+		err := wrong("4.2.1", "method of the opening handshake is %s, it must be GET", quote(r.Method))
+		if !asks {
+			err = notWebSocket(err.Error())
+		}
+		e := refuse(http.StatusMethodNotAllowed, err, "Open this address with a WebSocket client")
+		e.Header = http.Header{"Allow": {http.MethodGet}}
+		return e
+	case !asks:
+		e := refuse(http.StatusUpgradeRequired, notWebSocket("websocket: this is a WebSocket endpoint, and the request has no Upgrade header (RFC 6455, section 4.2.1)"), adviceAddress)
+		e.Header = http.Header{headerUpgrade: {"websocket"}, headerConnection: {"Upgrade"}}
+		return e
+	case !r.ProtoAtLeast(1, 1):
+		return refuse(http.StatusBadRequest, wrong("4.2.1", "the opening handshake came over %s, it must be HTTP/1.1", quote(r.Proto)), "Send it over HTTP/1.1; a proxy in between may have to be told to speak that to the server")
+	case r.Host == "":
+		return refuse(http.StatusBadRequest, wrong("4.2.1", "Host is missing"), "Name the server's host in Host")
+	case !hasToken(h[headerUpgrade], "websocket"):
+		return refuse(http.StatusBadRequest, wrong("4.2.1", "Upgrade is %s, it must have \"websocket\"", quote(h[headerUpgrade][0])), "Send \"Upgrade: websocket\"")
+	case len(h[headerConnection]) == 0:
+		return refuse(http.StatusBadRequest, wrong("4.2.1", "Connection is missing, it must have \"Upgrade\""), adviceProxy)
+	case !hasToken(h[headerConnection], "upgrade"):
+		return refuse(http.StatusBadRequest, wrong("4.2.1", "Connection is %s, it must have \"Upgrade\"", quote(h[headerConnection][0])), adviceProxy)
+	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
+		// The bytes of a body would be read as frames.
+		return refuse(http.StatusBadRequest, wrong("4.1", "the opening handshake has a body"), "Send it without a body, Content-Length and Transfer-Encoding")
+	}
+	return nil
+}
+
+// refuseHTTP2 refuses a request that came over HTTP/2 or later, in which there
+// is no Upgrade header. (RFC 8441, section 4)
+func refuseHTTP2(r *http.Request) *Error {
+	const text = "websocket: the request came over %s, and WebSocket over HTTP/2 (RFC 8441) is not served here"
+	err := fmt.Errorf(text, quote(r.Proto))
+	if r.Method == http.MethodConnect && len(r.Header[":protocol"]) > 0 {
+		return refuse(http.StatusNotImplemented, err, adviceHTTP1)
+	}
+	return refuse(http.StatusBadRequest, notWebSocket(err.Error()), adviceHTTP1)
+}
+
+// checkVersion refuses other versions of the protocol.
+// (RFC 6455, sections 4.2.1 and 4.4)
+func checkVersion(r *http.Request) *Error {
+	values := r.Header[headerVersion]
+	var err error
+	for _, v := range values {
+		if v != version {
+			err = wrong("4.2.1", "Sec-WebSocket-Version is %s, it must be 13", quote(v))
+			break
+		}
+	}
+	switch {
+	case len(values) == 0:
+		err = wrong("4.2.1", "Sec-WebSocket-Version is missing, it must be 13")
+	case err == nil:
+		// One that is there more than once says the same every time.
+		return nil
+	case slices.ContainsFunc(values, func(v string) bool { return v != values[0] }):
+		err = wrong("11.3.5", "more than one Sec-WebSocket-Version, %s and others, it must be 13", quote(values[0]))
+	}
+	e := refuse(http.StatusUpgradeRequired, err, "Send \"Sec-WebSocket-Version: 13\", the one version that RFC 6455 has")
+	e.Header = http.Header{headerVersion: {version}, headerUpgrade: {"websocket"}, headerConnection: {"Upgrade"}}
+	return e
+}
+
+// checkClientKey refuses what is not one valid key. (RFC 6455, section 4.2.1)
+func checkClientKey(r *http.Request) *Error {
+	var err error
+	switch keys := r.Header[headerKey]; len(keys) {
+	case 0:
+		err = wrong("4.2.1", "Sec-WebSocket-Key is missing")
+	case 1:
+		err = checkKey(keys[0])
+	default:
+		err = wrong("11.3.1", "more than one Sec-WebSocket-Key")
+	}
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, err)
+		return refuse(http.StatusBadRequest, err, adviceKey)
+	}
+	return nil
+}
+
+// agreeSubprotocol chooses the first of the server's subprotocols that the
+// client offers. (RFC 6455, sections 4.1 and 4.2.2)
+func (s *Server) agreeSubprotocol(a *Agreement, values []string) *Error {
+	if len(values) == 0 {
+		return nil
+	}
+	var space [8]string
+	offered, bad, ok := appendTokens(space[:0], values)
+	if !ok {
+		return refuse(http.StatusBadRequest, wrong("4.1", "Sec-WebSocket-Protocol has %s, which is not a token", quote(bad)), "A subprotocol's name has no spaces and none of the characters ()<>@,;:\\\"/[]?={}")
+	}
+	if p, ok := duplicate(offered); ok {
+		return refuse(http.StatusBadRequest, wrong("4.1", "Sec-WebSocket-Protocol has %s twice", quote(p)), "Name every subprotocol once")
 	}
 	for _, p := range s.Subprotocols {
 		if slices.Contains(offered, p) {
@@ -85,162 +189,31 @@ func (s *Server) Check(r *http.Request) (*Agreement, error) {
 			break
 		}
 	}
-	if values := r.Header[headerExtensions]; len(values) > 0 {
-		extensions, err := ParseExtensions(values)
-		if err != nil {
-			return nil, refuse(http.StatusBadRequest, err)
-		}
-		s.agree(a, extensions)
-	}
-	return a, nil
-}
-
-// agree accepts the first offer that can be accepted.
-func (s *Server) agree(a *Agreement, offers []Extension) {
-	if s.Deflate == nil {
-		return
-	}
-	for _, x := range offers {
-		if x.Name != deflateName {
-			continue
-		}
-		if agreed, answer, ok := s.Deflate.accept(x.Params); ok {
-			a.Deflate = agreed
-			a.answer = AppendExtension(nil, answer)
-			return
-		}
-	}
-}
-
-// settings refuses everything if the user's settings cannot be meant.
-func (s *Server) settings() *Error {
-	err := checkPatterns(s.Origins)
-	for _, p := range s.Subprotocols {
-		if err == nil && !isToken(p) {
-			err = fmt.Errorf("websocket: Subprotocols: %q is not a token (RFC 6455, section 4.1)", p)
-		}
-	}
-	if err == nil {
-		err = checkHeader(s.Header)
-	}
-	if err == nil && s.Deflate != nil {
-		err = s.Deflate.check()
-	}
-	if err != nil {
-		return refuse(http.StatusInternalServerError, err)
-	}
 	return nil
 }
 
-// checkHeader says which field of a user's header cannot be sent.
-func checkHeader(h http.Header) error {
-	for name, values := range h {
-		if reserved(name) || !isToken(name) {
-			return fmt.Errorf("websocket: Header: %q cannot be set, it belongs to the handshake or is no name", name)
-		}
-		for _, v := range values {
-			if !isFieldValue(v) {
-				return fmt.Errorf("websocket: Header: the value of %q has control characters", name)
+// agreeExtensions accepts the first offer that can be accepted. A header that is
+// malformed is refused even if nothing of it would be. (RFC 6455, section 9.1)
+func (s *Server) agreeExtensions(a *Agreement, values []string) *Error {
+	if len(values) == 0 {
+		return nil
+	}
+	var space [8]Param
+	for _, v := range values {
+		list := scanner{s: v}
+		for list.more() {
+			x, ok := list.extension(space[:0])
+			if !ok {
+				return refuse(http.StatusBadRequest, malformed(v), "Write it as in \"permessage-deflate; client_max_window_bits\"")
+			}
+			if s.Deflate == nil || a.Deflate != nil || x.Name != deflateName {
+				continue
+			}
+			if agreed, answer, ok := s.Deflate.accept(x.Params); ok {
+				a.Deflate = &agreed
+				a.answer = answer.appendTo(nil)
 			}
 		}
 	}
 	return nil
 }
-
-// checkRequest refuses what is no opening handshake. (RFC 6455, section 4.2.1)
-func checkRequest(r *http.Request) *Error {
-	h := r.Header
-	if r.ProtoMajor >= 2 {
-		return refuse(http.StatusNotImplemented, fmt.Errorf("websocket: the request came over %s: WebSocket over HTTP/2 (RFC 8441) is not served here, HTTP/1.1 is", quote(r.Proto)))
-	}
-	if len(h[headerUpgrade]) == 0 {
-		return &Error{
-			Status: http.StatusUpgradeRequired,
-			Header: http.Header{headerUpgrade: {"websocket"}, headerConnection: {"Upgrade"}},
-			Err:    ErrNotWebSocket,
-		}
-	}
-	if r.Method != http.MethodGet {
-		e := refuse(http.StatusMethodNotAllowed, wrong("4.1", "method is %s, it must be GET", quote(r.Method)))
-		e.Header = http.Header{"Allow": {http.MethodGet}}
-		return e
-	}
-	if !r.ProtoAtLeast(1, 1) {
-		return refuse(http.StatusBadRequest, wrong("4.1", "the request came over %s, it must be HTTP/1.1: is there a proxy in between that speaks HTTP/1.0 to the server", quote(r.Proto)))
-	}
-	if r.Host == "" {
-		return refuse(http.StatusBadRequest, wrong("4.2.1", "Host is missing"))
-	}
-	if !hasToken(h[headerUpgrade], "websocket") {
-		return refuse(http.StatusBadRequest, wrong("4.2.1", "Upgrade is %s, it must have \"websocket\"", quote(h[headerUpgrade][0])))
-	}
-	if !hasToken(h[headerConnection], "upgrade") {
-		return refuse(http.StatusBadRequest, wrong("4.2.1", "Connection has no \"Upgrade\": a proxy in between must pass Connection and Upgrade on"))
-	}
-	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
-		// The bytes of a body would be read as frames.
-		return refuse(http.StatusBadRequest, wrong("4.1", "the request has a body"))
-	}
-	if v := h[headerVersion]; len(v) != 1 || v[0] != version {
-		err := wrong("4.2.1", "Sec-WebSocket-Version is missing, it must be 13")
-		if len(v) == 1 {
-			err = wrong("4.2.1", "Sec-WebSocket-Version is %s, it must be 13", quote(v[0]))
-		} else if len(v) > 1 {
-			err = wrong("4.2.1", "more than one Sec-WebSocket-Version")
-		}
-		e := refuse(http.StatusUpgradeRequired, err)
-		// (RFC 6455, section 4.4)
-		e.Header = http.Header{"Sec-WebSocket-Version": {version}, headerUpgrade: {"websocket"}}
-		return e
-	}
-	switch keys := h[headerKey]; len(keys) {
-	case 0:
-		return refuse(http.StatusBadRequest, wrong("4.2.1", "Sec-WebSocket-Key is missing"))
-	case 1:
-		if err := checkKey(keys[0]); err != nil {
-			return refuse(http.StatusBadRequest, err)
-		}
-	default:
-		return refuse(http.StatusBadRequest, wrong("4.2.1", "more than one Sec-WebSocket-Key"))
-	}
-	return nil
-}
-
-func (s *Server) checkOrigin(r *http.Request) *Error {
-	var err error
-	if s.CheckOrigin != nil {
-		if err = s.CheckOrigin(r); err == nil {
-			return nil
-		}
-		var own *Error
-		if errors.As(err, &own) {
-			return own
-		}
-	} else if err = checkOrigin(r, s.Origins); err == nil {
-		return nil
-	}
-	return refuse(http.StatusForbidden, err)
-}
-
-// subprotocols returns the subprotocols that a client offers.
-// (RFC 6455, section 4.1)
-func subprotocols(h http.Header) ([]string, error) {
-	values := h[headerProtocol]
-	if len(values) == 0 {
-		return nil, nil
-	}
-	list, bad, ok := tokens(values)
-	if !ok {
-		return nil, wrong("4.1", "Sec-WebSocket-Protocol has %s, which is not a token", quote(bad))
-	}
-	seen := make(map[string]bool, len(list))
-	for _, p := range list {
-		if seen[p] {
-			return nil, wrong("4.1", "Sec-WebSocket-Protocol has %s twice", quote(p))
-		}
-		seen[p] = true
-	}
-	return list, nil
-}
-
-func refuse(status int, err error) *Error { return &Error{Status: status, Err: err} }
