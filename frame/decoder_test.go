@@ -265,6 +265,7 @@ func (w wire) encode(t testing.TB, dst []byte, role Role) (stream []byte, size i
 func requireObedient(t testing.TB, r Receiver, events []event) {
 	var opcode Opcode // of the message under way
 	var parts []string
+	var size int64
 	var compressed bool
 	for i, e := range events {
 		require.Equal(t, r.Role == Server, e.Masked)
@@ -284,23 +285,23 @@ func requireObedient(t testing.TB, r Receiver, events []event) {
 		case OpText, OpBinary:
 			require.Empty(t, parts)
 			require.Zero(t, e.RSV&^r.RSV)
-			opcode, compressed = e.Opcode, e.RSV&4 != 0
+			opcode, compressed, size = e.Opcode, e.RSV&4 != 0, 0
 		default:
 			require.Fail(t, "a reserved opcode", "%+v", e)
 		}
 		parts = append(parts, e.Payload)
+		size += e.Length
 		if r.FrameLimit > 0 {
 			require.LessOrEqual(t, e.Length, r.FrameLimit)
 		}
 		if r.FragmentLimit > 0 {
 			require.LessOrEqual(t, len(parts), r.FragmentLimit)
 		}
-		text := strings.Join(parts, "")
 		if r.MessageLimit > 0 {
-			require.LessOrEqual(t, int64(len(text)), r.MessageLimit)
+			require.LessOrEqual(t, size, r.MessageLimit)
 		}
 		if e.Fin {
-			require.True(t, opcode != OpText || compressed || utf8.ValidString(text))
+			require.True(t, opcode != OpText || compressed || utf8.ValidString(strings.Join(parts, "")))
 			parts = nil
 		}
 	}
