@@ -202,6 +202,7 @@ func TestAppendCloseNoStatus(t *testing.T) {
 	require.Equal(t, "before", string(AppendClose([]byte("before"), CloseNoStatus, "")))
 	require.Equal(t, "before", string(AppendClose([]byte("before"), CloseNoStatus, "a reason needs a code")))
 	require.Equal(t, "\x03\xee", string(AppendClose(nil, CloseAbnormal, "")), "the code is the sender's affair")
+	require.Equal(t, "\x00\x00", string(AppendClose(nil, 0, "")), "0 is not CloseNoStatus")
 }
 
 func TestCloseAllocs(t *testing.T) {

@@ -285,6 +285,25 @@ func TestSenderKeys(t *testing.T) {
 	}
 }
 
+// Opcodes and reserved bits that have no place in a header: written, they would
+// be another frame than the one that was checked.
+func TestSenderOutOfRange(t *testing.T) {
+	for _, role := range bothRoles {
+		s := Sender{Role: role, RSV: RSV1}
+		for op := 0x10; op <= 0xff; op++ {
+			dst, err := s.Append(nil, Opcode(op), true, 0, nil)
+			require.Same(t, ErrReservedOpcode, ruleOf(t, err), "%#x", op)
+			require.Empty(t, dst)
+		}
+		for rsv := 8; rsv <= 0xff; rsv++ {
+			dst, err := s.Append(nil, OpText, true, uint8(rsv), nil)
+			require.Same(t, ErrReservedBits, ruleOf(t, err), "%08b", rsv)
+			require.Empty(t, dst)
+		}
+		require.Equal(t, Sender{Role: role, RSV: RSV1}, s)
+	}
+}
+
 // A Role that is neither is a client, as everywhere in the package.
 func TestSenderUnknownRole(t *testing.T) {
 	s := Sender{Role: 7}
