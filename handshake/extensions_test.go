@@ -17,7 +17,7 @@ var extensionTests = []struct {
 	name   string
 	values []string
 	want   []Extension
-	bad    string      // the value that the error quotes; "" if there is none
+	bad    string // the value that the error quotes; "" if there is none
 }{
 	// The examples of section 9.1.
 	{"of section 9.1, name", []string{"deflate-stream"}, []Extension{{Name: "deflate-stream"}}, ""},
