@@ -54,29 +54,36 @@ type origin struct {
 // golang.org/x/net/websocket has it. ok is false for anything else, "null" for
 // instance. Nothing is allocated. (RFC 6454, section 7)
 func parseOrigin(s string) (o origin, ok bool) {
-	o.scheme, s, ok = strings.Cut(s, "://")
-	if !ok || !isScheme(o.scheme) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
 		return origin{}, false
 	}
-	o.host, o.port, ok = splitHost(strings.TrimSuffix(s, "/"))
-	if !ok || !isHost(o.host) {
-		return origin{}, false
-	}
-	if o.port == "" {
-		o.port = defaultPort(o.scheme)
-	}
-	return o, true
+	return makeOrigin(scheme, rest)
 }
 
 // parsePattern reads one of the user's patterns but "*".
 func parsePattern(s string) (o origin, ok bool) {
-	const below = "://*."
-	if i := strings.Index(s, below); i >= 0 {
-		o, ok = parseOrigin(s[:i] + "://" + s[i+len(below):])
-		o.below = true
-		return o, ok && o.host[0] != '['
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		return origin{}, false
 	}
-	return parseOrigin(s)
+	rest, below := strings.CutPrefix(rest, "*.")
+	o, ok = makeOrigin(scheme, rest)
+	o.below = below
+	// Nothing is below an address.
+	return o, ok && !(below && o.host[0] == '[')
+}
+
+// makeOrigin makes an origin of what stands before and after "://".
+func makeOrigin(scheme, rest string) (o origin, ok bool) {
+	host, port, ok := splitHost(strings.TrimSuffix(rest, "/"))
+	if !ok || !isScheme(scheme) || !isHost(host) {
+		return origin{}, false
+	}
+	if port == "" {
+		port = defaultPort(scheme)
+	}
+	return origin{scheme: scheme, host: host, port: port}, true
 }
 
 // isHost reports whether a request for host, which may have a port, is for the
