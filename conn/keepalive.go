@@ -33,8 +33,9 @@ func (k *keepalive) check(now, silence, parked time.Duration) (ping, dead bool) 
 		return true, false
 	}
 	k.since = silence
-	if k.pinged >= silence {
-		// The Ping went out in this very silence.
+	if k.pinged > silence {
+		// The Ping went out in this very silence. A byte that came at the very
+		// moment of the Ping, as in fake time its Pong does, is life.
 		if k.timeout > 0 {
 			return false, now-k.pinged >= k.timeout && now-parked >= grace
 		}
@@ -53,7 +54,7 @@ func (k *keepalive) next(now time.Duration) time.Duration {
 	switch {
 	case k.interval == 0:
 		return 0
-	case k.pinged > 0 && k.pinged >= k.since && k.timeout > 0:
+	case k.pinged > k.since && k.timeout > 0:
 		return max(k.pinged+k.timeout, now+grace)
 	default:
 		return max(k.since, k.pinged, 1) + k.interval
