@@ -93,6 +93,10 @@ type Conn struct {
 
 	// Whoever is busy writing.
 	writeWatch watch
+	rawSend    func(fd uintptr) bool
+	rawOut     []byte
+	rawSent    int
+	rawSendErr error
 	iov        net.Buffers
 	iovArray   [2][]byte
 
@@ -107,7 +111,6 @@ type Conn struct {
 	tail        []byte       // what follows out, not copied
 	tailHead    frame.Header // whose Key masks tail, if Masked
 	ownStart    int          // where the leader's own frame begins in out
-	ownSender   frame.Sender // as it was before that frame
 	taken       list         // the entries whose frames are in out and tail
 	urgent      list         // control frames and fragments
 	queue       list         // messages, in order

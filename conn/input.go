@@ -111,9 +111,7 @@ func (c *Conn) detach() {
 // it waits. An error of ctx leaves the connection as it was; any other has
 // ended it.
 func (c *Conn) fill(ctx context.Context) error {
-	if err := c.beforeWait(ctx); err != nil {
-		return err
-	}
+	c.beforeWait()
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 		if c.buf != nil && len(c.buf.b) != c.bufSize {
@@ -149,7 +147,7 @@ func (c *Conn) fill(ctx context.Context) error {
 }
 
 // beforeWait lets waiting output leave, since the reader is about to wait.
-func (c *Conn) beforeWait(ctx context.Context) error {
+func (c *Conn) beforeWait() {
 	if c.corkable.Load() {
 		c.corkable.Store(false)
 	}
@@ -158,7 +156,7 @@ func (c *Conn) beforeWait(ctx context.Context) error {
 		c.readCount = 0
 	}
 	c.pingSeen = false
-	return c.flushWaiting(ctx)
+	c.flushWaiting()
 }
 
 // receive reads from the transport, into p, or for a raw transport into the

@@ -37,6 +37,12 @@ type entry struct {
 	key   string        // a later message with this key replaces this one
 	at    time.Duration // when it was queued
 
+	// While taken, under mu.
+	begin, end int          // where the frame is in out, and tail behind it
+	before     frame.Sender // as it was before the frame
+	traced     int          // index of the frame in traced
+	cancelled  error        // its writer's context has ended
+
 	// Waiters only. A value is sent when the entry may lead, once at most, and
 	// one when it is done.
 	ready chan verdict

@@ -49,6 +49,30 @@ func (c *Conn) openRaw() {
 	}
 }
 
+// writeRaw writes what the socket takes of p at once.
+func (c *Conn) writeRaw(p []byte) (int, error) {
+	if c.rawSend == nil {
+		c.rawSend = func(fd uintptr) bool {
+			for {
+				n, err := syscall.Write(int(fd), c.rawOut)
+				if err == syscall.EINTR {
+					continue
+				}
+				c.rawSent = max(n, 0)
+				c.rawSendErr = err
+				return true
+			}
+		}
+	}
+	c.rawOut, c.rawSent, c.rawSendErr = p, 0, nil
+	err := c.raw.Write(c.rawSend)
+	c.rawOut = nil
+	if err == nil && c.rawSendErr != syscall.EAGAIN {
+		err = c.rawSendErr
+	}
+	return c.rawSent, err
+}
+
 // readRaw reads into p, or into the free end of the buffer if p is nil.
 func (c *Conn) readRaw(p []byte) (int, error) {
 	c.rawTarget = p

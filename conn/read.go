@@ -184,9 +184,7 @@ func (c *Conn) collect(ctx context.Context, dst []byte, m memory) ([]byte, error
 	n := copy(free, c.buffered())
 	c.r += n
 	if n == 0 && left > 0 {
-		if err := c.beforeWait(ctx); err != nil {
-			return dst, err
-		}
+		c.beforeWait()
 		var err error
 		if n, err = c.receive(ctx, free); err != nil {
 			return dst, err
@@ -317,9 +315,7 @@ func (r *messageReader) read(ctx context.Context, p []byte) (int, error) {
 		n := copy(free, c.buffered())
 		c.r += n
 		if n == 0 && left > 0 {
-			if err := c.beforeWait(ctx); err != nil {
-				return 0, err
-			}
+			c.beforeWait()
 			var err error
 			if n, err = c.receive(ctx, free); err != nil {
 				return 0, err

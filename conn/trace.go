@@ -3,7 +3,7 @@ package conn
 import "rfc6455/frame"
 
 // TraceBytes is how much of a payload a [Trace] is shown at least, if there is
-// as much and it came at once.
+// as much, it came at once, and no Reader is asked for less of it.
 const TraceBytes = 64
 
 // Trace is told of every frame of a connection. Either function may be nil.
@@ -20,4 +20,5 @@ type Trace struct {
 type tracedFrame struct {
 	head  frame.Header
 	start []byte
+	cut   bool // it was not sent after all
 }

@@ -2,6 +2,8 @@ package conn
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 	"time"
 )
@@ -15,9 +17,18 @@ type watch struct {
 	stop   func() bool
 	last   <-chan struct{} // of the call before
 	keep   bool            // the context was used twice in a row
-	active bool            // I/O is under way
+	active bool            // I/O is under way,
+	under  <-chan struct{} // under this context; nil: none that can end
 	fired  bool            // the deadline was set
+	wanted bool            // interrupt was called and not heeded yet
 }
+
+// What is told between those who write, never to the application.
+var (
+	errInterrupted = errors.New("interrupted")
+	errNotBegun    = errors.New("interrupted before it began")
+	errHandOver    = errors.New("somebody else must go on")
+)
 
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
@@ -42,10 +53,11 @@ func (w *watch) begin(c *Conn, ctx context.Context) error {
 	w.keep = w.last == done
 	w.last = done
 	w.active = true
+	w.under = done
 	// After active was set: had the context ended before, fire may have run and
 	// found nothing to interrupt.
 	if err := ctx.Err(); err != nil {
-		w.active = false
+		w.active, w.under = false, nil
 		w.unregister()
 		return err
 	}
@@ -56,7 +68,7 @@ func (w *watch) begin(c *Conn, ctx context.Context) error {
 // hit a later call: it holds the lock, and end clears the deadline under it.
 func (w *watch) fire(c *Conn, ctx context.Context) {
 	w.mu.Lock()
-	hit := w.active && w.done == ctx.Done()
+	hit := w.active && w.under == ctx.Done()
 	if hit && c.deadlines != nil {
 		w.fired = true
 		w.set(c, longAgo)
@@ -68,11 +80,53 @@ func (w *watch) fire(c *Conn, ctx context.Context) {
 	}
 }
 
+// interrupt interrupts the write that is under way, or the next one that looks
+// out for it.
+func (w *watch) interrupt(c *Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wanted = true
+	if w.active && c.deadlines != nil {
+		w.fired = true
+		w.set(c, longAgo)
+	}
+}
+
+// write writes what waits. It returns errInterrupted if that was interrupted
+// because ctx ended, which may be nil, or by interrupt, and errNotBegun if that
+// came before.
+func (w *watch) write(c *Conn, ctx context.Context) (n int, err error) {
+	if ctx != nil && c.watched(ctx) {
+		if err := w.begin(c, ctx); err != nil {
+			return 0, errNotBegun
+		}
+	}
+	w.mu.Lock()
+	w.active = true
+	wanted := w.wanted
+	w.wanted = false
+	w.mu.Unlock()
+	if wanted {
+		w.end(c)
+		return 0, errNotBegun
+	}
+	n, err = c.writeOut()
+	w.mu.Lock()
+	fired := w.fired
+	w.wanted = false // whoever is busy looks at all that were cancelled
+	w.mu.Unlock()
+	w.end(c)
+	if fired && errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, errInterrupted
+	}
+	return n, err
+}
+
 // end disarms w.
 func (w *watch) end(c *Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.active = false
+	w.active, w.under = false, nil
 	if w.fired {
 		w.fired = false
 		w.set(c, time.Time{})

@@ -67,7 +67,10 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	c.mu.Unlock()
 	err, alive := c.transmit(ctx)
 	if alive && err != nil {
-		c.takeBack(nil, err)
+		c.mu.Lock()
+		c.stats.messagesWritten--
+		c.traced = c.traced[:max(len(c.traced)-1, 0)]
+		c.mu.Unlock()
 	} else {
 		err = c.settle(err)
 	}
@@ -264,7 +267,7 @@ func (c *Conn) encode(op frame.Opcode, fin bool, p []byte) error {
 		c.out = frame.AppendFrame(c.out, h, p)
 	}
 	if t := c.o.Trace; t != nil && t.Sent != nil {
-		c.traced = append(c.traced, tracedFrame{h, append([]byte(nil), p[:min(len(p), TraceBytes)]...)})
+		c.traced = append(c.traced, tracedFrame{head: h, start: append([]byte(nil), p[:min(len(p), TraceBytes)]...)})
 	}
 	return nil
 }
@@ -291,8 +294,9 @@ func (c *Conn) writeBegins() {
 	}
 }
 
-// transmit writes out and tail. It is called by whoever is busy. The ctx, if it
-// is not nil, is that of the frame that begins at ownStart, the last one. alive
+// transmit writes out and tail, when nobody else's entry was taken. It is called
+// by whoever is busy. ctx, if it is not nil, is that of the frame that begins at
+// ownStart, the last one. alive
 // is false if the connection cannot go on; if it is true in spite of an error,
 // ctx ended before the first byte of that frame was on the wire: the frame is
 // not in out any more, what stood before it and was not written still is.
@@ -358,38 +362,39 @@ func (c *Conn) writeOut() (int, error) {
 	}
 }
 
-// flushWaiting writes what waits, if nobody is writing: corked output, a Pong,
-// messages of Send. The reader calls it before it waits. It fails only because
-// ctx ends; a goroutine goes on with what is left then.
-func (c *Conn) flushWaiting(ctx context.Context) error {
+// flushWaiting sees to what waits to be written, if nobody does: corked output,
+// a Pong, messages of Send. The reader calls it before it waits. It never blocks,
+// or a peer that does not read could keep this endpoint from reading, too: what
+// the transport does not take at once is left to a goroutine.
+func (c *Conn) flushWaiting() {
 	c.mu.Lock()
 	if c.busy || c.ended || !c.pending() {
 		c.mu.Unlock()
-		return nil
+		return
 	}
 	c.busy = true
-	c.gather(ctx, nil)
-	watched := c.watched(ctx)
-	if watched && (c.tail != nil || !c.exact) {
-		// Such a write cannot be interrupted and resumed.
+	if c.raw == nil {
 		go c.flusher()
 		c.mu.Unlock()
-		return nil
+		return
 	}
+	c.gather()
 	c.writeBegins()
+	whole := c.tail == nil
 	c.mu.Unlock()
-	if watched {
-		c.ownStart = len(c.out)
-	} else {
-		ctx = nil
+	n, err := c.writeRaw(c.out)
+	c.stats.bytesWritten.Add(int64(n))
+	if err == nil && n == len(c.out) && whole {
+		c.out = c.out[:0]
+		c.settle(nil)
+		c.release()
+		return
 	}
-	err, alive := c.transmit(ctx)
-	if err == nil || !alive {
-		c.settle(err)
-		err = nil // the reader will find it
-	}
-	c.release()
-	return err
+	// Also an error: who writes on will meet it again.
+	c.mu.Lock()
+	c.cut(n, true)
+	go c.flusher()
+	c.mu.Unlock()
 }
 
 // flushQueued writes until nothing waits. It runs in a goroutine of its own,
@@ -416,41 +421,114 @@ func (c *Conn) lead(ctx context.Context, own *entry) {
 			c.mu.Unlock()
 			break
 		}
-		last := c.gather(ctx, own)
+		c.gather()
 		if len(c.out) == 0 && c.tail == nil && c.taken.head == nil {
 			c.mu.Unlock()
 			break
 		}
 		c.writeBegins()
 		c.mu.Unlock()
-		batch := ctx
-		if !last {
-			batch = nil
+		err := c.transmitBatch(ctx, own)
+		if err != errHandOver {
+			err = c.settle(err)
 		}
-		var err error
-		alive := true
-		if len(c.out) > 0 || c.tail != nil {
-			err, alive = c.transmit(batch)
-		}
-		if alive && err != nil {
-			c.takeBack(own, err)
-		} else {
-			c.settle(err)
-		}
-		if !alive || own != nil && len(own.ready) > 0 {
+		if err != nil || own != nil && len(own.ready) > 0 {
 			break
 		}
 	}
 	c.release()
 }
 
+// transmitBatch writes out and tail, for all whose entries were taken. When the
+// context of one of them ends, or ctx, own's, the write is interrupted: a frame
+// of which nothing is on the wire is cut out of the batch, and the write goes
+// on; with errHandOver, somebody else must go on, since own is over. It fails if
+// a frame was cut off in the middle, or might have been.
+func (c *Conn) transmitBatch(ctx context.Context, own *entry) error {
+	for len(c.out) > 0 || c.tail != nil {
+		n, err := c.writeWatch.write(c, ctx)
+		c.stats.bytesWritten.Add(int64(n))
+		if err == nil {
+			c.out, c.tail = c.out[:0], nil
+			return nil
+		}
+		if err != errInterrupted && err != errNotBegun {
+			return err
+		}
+		safe := c.exact || err == errNotBegun
+		c.mu.Lock()
+		if own != nil && own.list != nil && own.cancelled == nil {
+			own.cancelled = ctx.Err()
+		}
+		if own != nil && own.cancelled != nil && (own.list == &c.urgent || own.list == &c.queue) {
+			c.finish(own, own.cancelled)
+		}
+		err = c.cut(n, safe)
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if own != nil && len(own.ready) > 0 {
+			return errHandOver
+		}
+	}
+	return nil
+}
+
+// cut takes the first n bytes off the batch, which are on the wire, and cancelled
+// frames out of it that are not, if that is safe to know. It returns the error
+// of a frame that can be neither. Under mu, by whoever is busy.
+func (c *Conn) cut(n int, safe bool) error {
+	removed := 0
+	var next *entry
+	for e := c.taken.head; e != nil; e = next {
+		next = e.next
+		e.begin -= removed
+		e.end -= removed
+		switch {
+		case e.end <= n:
+			c.finish(e, nil)
+			continue
+		case e.cancelled == nil:
+			continue
+		case e.begin < n || !safe:
+			return e.cancelled
+		}
+		if e.end > len(c.out) {
+			c.out, c.tail = c.out[:e.begin], nil
+		} else {
+			c.out = append(c.out[:e.begin], c.out[e.end:]...)
+		}
+		removed += e.end - e.begin
+		c.takeBack(e)
+		c.finish(e, e.cancelled)
+	}
+	for e := c.taken.head; e != nil; e = e.next {
+		e.begin -= n
+		e.end -= n
+	}
+	if n < len(c.out) {
+		c.out = c.out[:copy(c.out, c.out[n:])]
+		return nil
+	}
+	if c.tail != nil {
+		n -= len(c.out)
+		c.tail = c.tail[n:]
+		key := c.tailHead.Key
+		for i := range key {
+			c.tailHead.Key[i] = key[(i+n)%len(key)]
+		}
+	}
+	c.out = c.out[:0]
+	return nil
+}
+
 // gather encodes what waits into out, in order: the newest Pong, control frames
-// and fragments, messages, at last the Close frame. It stops behind a batch,
-// behind a large payload, and behind own if its ctx can end; it reports whether
-// own is the last frame of the batch. Under mu, by whoever is busy.
-func (c *Conn) gather(ctx context.Context, own *entry) (last bool) {
+// and fragments, messages, at last the Close frame. It stops behind a batch and
+// behind a large payload. Under mu, by whoever is busy.
+func (c *Conn) gather() {
 	if c.taken.head != nil || c.tail != nil {
-		return false // what was taken before is not written yet
+		return // what was taken before is not written yet
 	}
 	if c.pongDue {
 		c.pongDue = false
@@ -462,10 +540,7 @@ func (c *Conn) gather(ctx context.Context, own *entry) (last bool) {
 	}
 	for e := c.urgent.head; e != nil && c.tail == nil; e = c.urgent.head {
 		c.urgent.remove(e)
-		c.take(e, own)
-		if e == own && e.list == &c.taken && c.watched(ctx) {
-			return true
-		}
+		c.take(e)
 	}
 	for e := c.queue.head; e != nil && !c.open && c.tail == nil && len(c.out) < batchBytes; e = c.queue.head {
 		c.queue.remove(e)
@@ -473,10 +548,7 @@ func (c *Conn) gather(ctx context.Context, own *entry) (last bool) {
 			close(c.room)
 			c.room = nil
 		}
-		c.take(e, own)
-		if e == own && e.list == &c.taken && c.watched(ctx) {
-			return true
-		}
+		c.take(e)
 	}
 	if c.closeDue && c.tail == nil && (c.open || c.queue.head == nil) {
 		// An open message cannot be finished any more; what waits behind it is
@@ -485,11 +557,11 @@ func (c *Conn) gather(ctx context.Context, own *entry) (last bool) {
 		c.closeDue = false
 		c.failQueued(c.closeErr)
 	}
-	return false
 }
 
 // take encodes one entry. Under mu, by whoever is busy.
-func (c *Conn) take(e, own *entry) {
+func (c *Conn) take(e *entry) {
+	e.begin, e.before, e.traced = len(c.out), c.sender, len(c.traced)
 	switch e.kind {
 	case kindTurn:
 		c.open = true
@@ -505,7 +577,7 @@ func (c *Conn) take(e, own *entry) {
 			h, n, _ := frame.ParseHeader(e.payload)
 			start := append([]byte(nil), e.payload[n:min(len(e.payload), n+TraceBytes)]...)
 			mask.XOR(start, h.Key, 0)
-			c.traced = append(c.traced, tracedFrame{h, start})
+			c.traced = append(c.traced, tracedFrame{head: h, start: start})
 		}
 		if len(e.payload) >= largeBytes {
 			c.reserve(1)
@@ -516,9 +588,6 @@ func (c *Conn) take(e, own *entry) {
 		}
 		c.stats.messagesWritten++
 	case kindFrame:
-		if e == own {
-			c.ownStart, c.ownSender = len(c.out), c.sender
-		}
 		if err := c.encode(e.op, e.fin, e.payload); err != nil {
 			e.ready <- verdict{err: err}
 			return
@@ -527,24 +596,26 @@ func (c *Conn) take(e, own *entry) {
 			c.stats.messagesWritten++
 		}
 	}
+	e.end = len(c.out) + len(c.tail)
 	c.taken.push(e)
 }
 
-// takeBack gives up the frame that the leader wanted to send last, of which no
-// byte is on the wire; the others still wait. own is its entry, or nil.
-func (c *Conn) takeBack(own *entry, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if own == nil || own.fin && !own.op.IsControl() {
+// takeBack forgets a frame that was taken and cut out again. Under mu, by
+// whoever is busy.
+func (c *Conn) takeBack(e *entry) {
+	if e.op.IsControl() {
+		return
+	}
+	if e.fin {
 		c.stats.messagesWritten--
 	}
-	if len(c.traced) > 0 {
-		c.traced = c.traced[:len(c.traced)-1]
+	if !c.sender.Closed() {
+		// No other message was begun behind it: its Writer has the turn, or it is
+		// a message in one frame.
+		c.sender = e.before
 	}
-	if own != nil {
-		c.sender = c.ownSender
-		c.taken.remove(own)
-		own.ready <- verdict{err: err}
+	if e.traced < len(c.traced) {
+		c.traced[e.traced].cut = true
 	}
 }
 
@@ -560,21 +631,28 @@ func (c *Conn) settle(err error) error {
 	}
 	traced := c.traced
 	c.traced = nil
-	for e := c.taken.head; e != nil; e = c.taken.head {
-		c.taken.remove(e)
-		if e.kind == kindQueued {
-			c.freeQueued(e)
-		} else {
-			e.ready <- verdict{err: err}
-		}
+	for c.taken.head != nil {
+		c.finish(c.taken.head, err)
 	}
 	c.mu.Unlock()
 	if err == nil {
 		for _, f := range traced {
-			c.o.Trace.Sent(c, f.head, f.start)
+			if !f.cut {
+				c.o.Trace.Sent(c, f.head, f.start)
+			}
 		}
 	}
 	return err
+}
+
+// finish ends an entry that is in a list: its writer is told. Under mu.
+func (c *Conn) finish(e *entry, err error) {
+	e.list.remove(e)
+	if e.kind == kindQueued {
+		c.freeQueued(e)
+	} else {
+		e.ready <- verdict{err: err}
+	}
 }
 
 // writeFailed notes that nothing more can be written and returns the error for
@@ -604,13 +682,8 @@ func (c *Conn) writeFailed(err error) error {
 // failQueued tells everyone who waits to write that it is over. Under mu.
 func (c *Conn) failQueued(err error) {
 	for _, l := range []*list{&c.urgent, &c.queue} {
-		for e := l.head; e != nil; e = l.head {
-			l.remove(e)
-			if e.kind == kindQueued {
-				c.freeQueued(e)
-			} else {
-				e.ready <- verdict{err: err}
-			}
+		for l.head != nil {
+			c.finish(l.head, err)
 		}
 	}
 	if c.room != nil {
@@ -628,13 +701,8 @@ func (c *Conn) release() {
 	if c.ended {
 		c.busy = false
 		c.dropOutput()
-		for e := c.taken.head; e != nil; e = c.taken.head {
-			c.taken.remove(e)
-			if e.kind == kindQueued {
-				c.freeQueued(e)
-			} else {
-				e.ready <- verdict{err: c.err}
-			}
+		for c.taken.head != nil {
+			c.finish(c.taken.head, c.err)
 		}
 		return
 	}
@@ -690,8 +758,16 @@ func (c *Conn) await(ctx context.Context, e *entry) error {
 				c.freeWaiter(e)
 				return ctx.Err()
 			}
+			if e.list == &c.taken {
+				// It is being written: whoever does that must look at it.
+				e.cancelled = ctx.Err()
+				c.writeWatch.interrupt(c)
+			}
 			c.mu.Unlock()
-			v = <-e.ready // it is being written
+			if c.deadlines == nil {
+				c.end(ctx.Err(), ctx.Err(), false)
+			}
+			v = <-e.ready
 		}
 		if lead = v.lead; !lead {
 			c.freeWaiter(e)
@@ -709,7 +785,7 @@ func (c *Conn) newWaiter(kind entryKind, op frame.Opcode, fin bool, p []byte) *e
 		c.freeWaiters = e.next
 		e.next = nil
 	}
-	e.kind, e.op, e.fin, e.payload = kind, op, fin, p
+	e.kind, e.op, e.fin, e.payload, e.cancelled = kind, op, fin, p, nil
 	return e
 }
 
