@@ -16,14 +16,15 @@ type Agreement struct {
 
 // AppendResponse appends the whole response that opens the connection to dst,
 // the same for the same Agreement every time. It is of use in what
-// [Server.Check] returned. (RFC 6455, section 4.2.2)
+// [Server.Check] returned. A Subprotocol that was changed to what is no token is
+// left out. (RFC 6455, section 4.2.2)
 func (a *Agreement) AppendResponse(dst []byte) []byte {
 	if dst == nil {
 		dst = make([]byte, 0, 256)
 	}
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = appendAccept(dst, a.key)
-	if a.Subprotocol != "" {
+	if isToken(a.Subprotocol) {
 		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
 		dst = append(dst, a.Subprotocol...)
 	}

@@ -130,22 +130,16 @@ func refuseHTTP2(r *http.Request) *Error {
 // checkVersion refuses other versions of the protocol.
 // (RFC 6455, sections 4.2.1 and 4.4)
 func checkVersion(r *http.Request) *Error {
-	values := r.Header[headerVersion]
 	var err error
-	for _, v := range values {
-		if v != version {
-			err = wrong("4.2.1", "Sec-WebSocket-Version is %s, it must be 13", quote(v))
-			break
-		}
-	}
-	switch {
+	switch values := r.Header[headerVersion]; {
 	case len(values) == 0:
 		err = wrong("4.2.1", "Sec-WebSocket-Version is missing, it must be 13")
-	case err == nil:
-		// One that is there more than once says the same every time.
+	case len(values) > 1:
+		err = wrong("11.3.5", "more than one Sec-WebSocket-Version")
+	case values[0] != version:
+		err = wrong("4.2.1", "Sec-WebSocket-Version is %s, it must be 13", quote(values[0]))
+	default:
 		return nil
-	case slices.ContainsFunc(values, func(v string) bool { return v != values[0] }):
-		err = wrong("11.3.5", "more than one Sec-WebSocket-Version, %s and others, it must be 13", quote(values[0]))
 	}
 	e := refuse(http.StatusUpgradeRequired, err, "Send \"Sec-WebSocket-Version: 13\", the one version that RFC 6455 has")
 	e.Header = http.Header{headerVersion: {version}, headerUpgrade: {"websocket"}, headerConnection: {"Upgrade"}}
