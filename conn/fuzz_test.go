@@ -23,9 +23,15 @@ import (
 // it keeps what is written to it.
 type replay struct {
 	in     []byte
-	pieces *rand.Rand // nil: as much as the reader takes
+	pieces func() int // how much the next read gives at most; nil: all
 	out    bytes.Buffer
 	closed bool
+}
+
+// randomly returns the sizes of random pieces, small ones above all.
+func randomly(seed uint64) func() int {
+	rnd := rand.New(rand.NewPCG(seed, seed))
+	return func() int { return 1 + rnd.IntN(1+rnd.IntN(200)) }
 }
 
 func (r *replay) Read(p []byte) (int, error) {
@@ -37,7 +43,7 @@ func (r *replay) Read(p []byte) (int, error) {
 	}
 	n := min(len(p), len(r.in))
 	if r.pieces != nil {
-		n = min(n, 1+r.pieces.IntN(1+r.pieces.IntN(200)))
+		n = min(n, r.pieces())
 	}
 	copy(p, r.in[:n])
 	r.in = r.in[n:]
@@ -198,7 +204,7 @@ func FuzzServerConn(f *testing.F) {
 		if limit == 0 {
 			o.ReadLimit = -1
 		}
-		listen := func(method uint8, pieces *rand.Rand) heard {
+		listen := func(method uint8, pieces func() int) heard {
 			nc := &replay{in: bytes.Clone(in), pieces: pieces}
 			h := hear(t, New(nc, frame.Server, nil, o), method)
 			require.True(t, nc.closed, "the transport was closed")
@@ -211,7 +217,7 @@ func FuzzServerConn(f *testing.F) {
 			return h
 		}
 		whole := listen(method, nil)
-		pieces := listen(method>>2, rand.New(rand.NewPCG(seed, seed)))
+		pieces := listen(method>>2, randomly(seed))
 		require.Equal(t, whole.Types, pieces.Types)
 		require.Equal(t, whole.Messages, pieces.Messages)
 		require.Equal(t, whole.Err.Error(), pieces.Err.Error())
@@ -231,7 +237,7 @@ func FuzzServerHandshake(f *testing.F) {
 		o := &AcceptOptions{Origins: []string{"*"}, HandshakeBytes: 2000, Options: Options{ReadLimit: 1000}}
 		nc := &replay{in: in}
 		if seed > 0 {
-			nc.pieces = rand.New(rand.NewPCG(seed, seed))
+			nc.pieces = randomly(seed)
 		}
 		c, err := Server(nc, o)
 		if err == nil {
