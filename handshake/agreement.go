@@ -9,8 +9,8 @@ type Agreement struct {
 	// numbers of window bits filled in; nil without compression.
 	Deflate *Deflate
 
-	key    string // Sec-WebSocket-Key
-	answer []byte // Sec-WebSocket-Extensions, in a Server's
+	key    string         // Sec-WebSocket-Key
+	answer *deflateParams // in a Server's, nil if no extension was agreed on
 	header http.Header
 }
 
@@ -28,9 +28,9 @@ func (a *Agreement) AppendResponse(dst []byte) []byte {
 		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
 		dst = append(dst, a.Subprotocol...)
 	}
-	if len(a.answer) > 0 {
+	if a.answer != nil {
 		dst = append(dst, "\r\nSec-WebSocket-Extensions: "...)
-		dst = append(dst, a.answer...)
+		dst = a.answer.appendTo(dst)
 	}
 	dst = append(dst, "\r\n"...)
 	dst = appendHeader(dst, a.header, nil)

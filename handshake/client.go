@@ -74,7 +74,7 @@ func (c *Client) Request(rawURL string) (*http.Request, error) {
 		r.Header[headerProtocol] = []string{strings.Join(c.Subprotocols, ", ")}
 	}
 	if c.Deflate != nil {
-		r.Header[headerExtensions] = []string{string(c.Deflate.offer().extension().appendTo(nil))}
+		r.Header[headerExtensions] = []string{string(c.Deflate.offer().appendTo(nil))}
 	}
 	return r, nil
 }

@@ -115,58 +115,58 @@ func windowBits(p Param) (int, bool) {
 	return 0, false
 }
 
-// extension is the inverse of parseDeflate.
-func (d deflateParams) extension() Extension {
-	x := Extension{Name: deflateName}
+// appendTo appends the extension with these parameters as it stands in a header.
+func (d deflateParams) appendTo(dst []byte) []byte {
+	dst = append(dst, deflateName...)
 	if d.serverTakeover {
-		x.Params = append(x.Params, Param{Name: serverTakeover})
+		dst = append(dst, "; "+serverTakeover...)
 	}
 	if d.clientTakeover {
-		x.Params = append(x.Params, Param{Name: clientTakeover})
+		dst = append(dst, "; "+clientTakeover...)
 	}
 	if d.server != 0 {
-		x.Params = append(x.Params, Param{Name: serverBits, Value: strconv.Itoa(d.server), HasValue: true})
+		dst = strconv.AppendInt(append(dst, "; "+serverBits+"="...), int64(d.server), 10)
 	}
 	if d.client != 0 {
-		x.Params = append(x.Params, Param{Name: clientBits, Value: strconv.Itoa(d.client), HasValue: true})
+		dst = strconv.AppendInt(append(dst, "; "+clientBits+"="...), int64(d.client), 10)
 	} else if d.clientAny {
-		x.Params = append(x.Params, Param{Name: clientBits})
+		dst = append(dst, "; "+clientBits...)
 	}
-	return x
+	return dst
 }
 
 // accept answers an offer. ok is false if the offer cannot be accepted on these
 // terms. The answer names what the offer obliges it to, and what these terms ask
 // for; nothing else, since some clients refuse what they did not name and others
 // do not heed it. (RFC 7692, sections 7.1.1 and 7.1.2)
-func (d *Deflate) accept(params []Param) (agreed Deflate, answer Extension, ok bool) {
+func (d *Deflate) accept(params []Param) (agreed Deflate, answer deflateParams, ok bool) {
 	offer, ok := parseDeflate(params, true)
 	if !ok {
-		return Deflate{}, Extension{}, false
+		return Deflate{}, deflateParams{}, false
 	}
-	a := deflateParams{
+	answer = deflateParams{
 		serverTakeover: offer.serverTakeover || d.ServerNoContextTakeover,
 		// The client offers to do without takeover; the answer makes it binding.
 		clientTakeover: offer.clientTakeover || d.ClientNoContextTakeover,
 	}
 	agreed = Deflate{
-		ServerNoContextTakeover: a.serverTakeover,
-		ClientNoContextTakeover: a.clientTakeover,
+		ServerNoContextTakeover: answer.serverTakeover,
+		ClientNoContextTakeover: answer.clientTakeover,
 		ServerMaxWindowBits:     min(bits(offer.server), bits(d.ServerMaxWindowBits)),
 		ClientMaxWindowBits:     min(bits(offer.client), bits(d.ClientMaxWindowBits)),
 	}
 	// To accept an offer with server_max_window_bits is to answer it, 15 as well.
 	if offer.server != 0 || agreed.ServerMaxWindowBits < maxWindowBits {
-		a.server = agreed.ServerMaxWindowBits
+		answer.server = agreed.ServerMaxWindowBits
 	}
 	if agreed.ClientMaxWindowBits < maxWindowBits {
 		if offer.client == 0 && !offer.clientAny {
 			// The client cannot be told to limit its window.
-			return Deflate{}, Extension{}, false
+			return Deflate{}, deflateParams{}, false
 		}
-		a.client = agreed.ClientMaxWindowBits
+		answer.client = agreed.ClientMaxWindowBits
 	}
-	return agreed, a.extension(), true
+	return agreed, answer, true
 }
 
 // offer returns what a client with these parameters offers.

@@ -86,6 +86,15 @@ func illegal(offered, answered []Param, terms Deflate) string {
 	return ""
 }
 
+// parsed returns the parameters of permessage-deflate as they stand in a header.
+func parsed(t testing.TB, d deflateParams) []Param {
+	list, err := ParseExtensions([]string{string(d.appendTo(nil))})
+	if err != nil || len(list) != 1 || list[0].Name != "permessage-deflate" {
+		t.Fatalf("%+v: %v, %v", d, list, err)
+	}
+	return list[0].Params
+}
+
 // everyOffer calls f with every valid combination of parameters.
 func everyOffer(f func(params []Param)) {
 	for bitmap := range 4 {
@@ -142,16 +151,17 @@ func TestDeflateAccept(t *testing.T) {
 				t.Fatalf("offer %v, terms %+v: accepted is %v", params, terms, ok)
 			}
 			if !ok {
-				if answer.Name != "" || agreed != (Deflate{}) {
-					t.Fatalf("offer %v, terms %+v: declined with %v", params, terms, answer)
+				if answer != (deflateParams{}) || agreed != (Deflate{}) {
+					t.Fatalf("offer %v, terms %+v: declined with %+v", params, terms, answer)
 				}
 				return
 			}
-			if s := illegal(params, answer.Params, terms); s != "" || answer.Name != "permessage-deflate" {
-				t.Fatalf("offer %v, terms %+v: answer %v: %s", params, terms, answer, s)
+			answered := parsed(t, answer)
+			if s := illegal(params, answered, terms); s != "" {
+				t.Fatalf("offer %v, terms %+v: answer %+v: %s", params, terms, answer, s)
 			}
 			// What was agreed is what the answer says, and within the terms.
-			said := byName(answer.Params)
+			said := byName(answered)
 			window := func(name string) int {
 				n, _ := strconv.Atoi(said[name].Value)
 				return or15(n)
@@ -173,16 +183,16 @@ func TestDeflateAccept(t *testing.T) {
 // Our client accepts whatever our server answers it, and both agree on the same.
 func TestDeflateMirror(t *testing.T) {
 	everyDeflate(func(wants Deflate) {
-		offer := wants.offer().extension()
+		offer := parsed(t, wants.offer())
 		everyDeflate(func(terms Deflate) {
-			agreed, answer, ok := terms.accept(offer.Params)
+			agreed, answer, ok := terms.accept(offer)
 			if !ok {
 				if wants.ClientMaxWindowBits != 0 || or15(terms.ClientMaxWindowBits) == 15 {
 					t.Fatalf("client %+v, server %+v: declined", wants, terms)
 				}
 				return
 			}
-			got, err := wants.accepted(answer.Params)
+			got, err := wants.accepted(parsed(t, answer))
 			if err != nil || *got != agreed {
 				t.Fatalf("client %+v, server %+v: answer %v: client got %+v, %v, server %+v", wants, terms, answer, got, err, agreed)
 			}
@@ -202,7 +212,7 @@ func TestDeflateOffer(t *testing.T) {
 		{Deflate{true, true, 10, 9}, "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=10; client_max_window_bits=9"},
 	}
 	for _, test := range tests {
-		require.Equal(t, test.offer, string(AppendExtension(nil, test.wants.offer().extension())))
+		require.Equal(t, test.offer, string(test.wants.offer().appendTo(nil)))
 	}
 }
 
@@ -417,7 +427,7 @@ func FuzzDeflate(f *testing.F) {
 		require.Equal(t, *a.Deflate, *got.Deflate)
 
 		// The client's own offer is one that is accepted, too.
-		r.Header[headerExtensions] = []string{string(AppendExtension(nil, wants.offer().extension()))}
+		r.Header[headerExtensions] = []string{string(wants.offer().appendTo(nil))}
 		again, refusal := (&Server{Deflate: &terms}).Check(r)
 		require.NoError(t, refusal)
 		require.Equal(t, a.Deflate, again.Deflate)

@@ -204,8 +204,11 @@ func (s *Server) agreeExtensions(a *Agreement, values []string) *Error {
 				continue
 			}
 			if agreed, answer, ok := s.Deflate.accept(x.Params); ok {
-				a.Deflate = &agreed
-				a.answer = answer.appendTo(nil)
+				both := &struct {
+					agreed Deflate
+					answer deflateParams
+				}{agreed, answer} // in one allocation
+				a.Deflate, a.answer = &both.agreed, &both.answer
 			}
 		}
 	}
