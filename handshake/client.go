@@ -82,15 +82,18 @@ func (c *Client) Request(rawURL string) (*http.Request, error) {
 // parseURL reads a ws or wss URL, the scheme of which becomes http or https.
 // (RFC 6455, section 3)
 func parseURL(rawURL string) (*url.URL, error) {
+	shown := quote(redact(rawURL))
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		// The text of a *url.Error has the URL, and so a password in it.
+		// The error has a piece of the URL in it, of a password perhaps.
+		if strings.Contains(rawURL, "@") {
+			return nil, fmt.Errorf("websocket: URL %s cannot be parsed: in a password write %%2F for a /, %%3F for a ?, %%23 for a #", shown)
+		}
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err
 		}
-		return nil, fmt.Errorf("websocket: URL cannot be parsed: %w", err)
+		return nil, fmt.Errorf("websocket: URL %s cannot be parsed: %w", shown, err)
 	}
-	shown := quote(u.Redacted())
 	switch u.Scheme {
 	case "ws":
 		u.Scheme = "http"
@@ -109,7 +112,44 @@ func parseURL(rawURL string) (*url.URL, error) {
 	if strings.Contains(rawURL, "#") {
 		return nil, wrong("3", "URL %s has a fragment: write %%23 for a # in the path", shown)
 	}
+	u.RawQuery = escapeQuery(u.RawQuery)
 	return u, nil
+}
+
+// redact returns a URL without what may be credentials, also one that is
+// malformed.
+func redact(rawURL string) string {
+	i := strings.LastIndexByte(rawURL, '@')
+	if i < 0 {
+		return rawURL
+	}
+	scheme, _, ok := strings.Cut(rawURL[:i], "://")
+	if !ok || !isScheme(scheme) {
+		return "xxxxx" + rawURL[i:]
+	}
+	return scheme + "://xxxxx" + rawURL[i:]
+}
+
+// escapeQuery escapes what would end the request line, or is not allowed in it.
+// net/url leaves a query as it stands. (RFC 9112, section 3)
+func escapeQuery(query string) string {
+	plain := func(c byte) bool { return ' ' < c && c < 0x7F }
+	i := 0
+	for i < len(query) && plain(query[i]) {
+		i++
+	}
+	if i == len(query) {
+		return query
+	}
+	escaped := []byte(query[:i])
+	for ; i < len(query); i++ {
+		if c := query[i]; plain(c) {
+			escaped = append(escaped, c)
+		} else {
+			escaped = fmt.Appendf(escaped, "%%%02X", c)
+		}
+	}
+	return string(escaped)
 }
 
 // checkSettings says which of the user's settings cannot be meant.
@@ -135,6 +175,9 @@ func (c *Client) checkSettings() error {
 			hosts += len(values)
 			if len(values) == 0 || hosts > 1 || values[0] == "" {
 				return errors.New("websocket: Header: Host must have one value")
+			}
+			if host, _, ok := splitHost(values[0]); !ok || !isHost(host) {
+				return fmt.Errorf("websocket: Header: Host %s is no host", quote(values[0]))
 			}
 		case headerOrigin:
 			if c.Origin != "" {

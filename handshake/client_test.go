@@ -28,6 +28,10 @@ func TestClientRequestURL(t *testing.T) {
 		{"ws://example.com?a=b&c", "http://example.com?a=b&c", "example.com", "/?a=b&c"},
 		{"ws://example.com/a%20b%23?c=%23", "http://example.com/a%20b%23?c=%23", "example.com", "/a%20b%23?c=%23"},
 		{"ws://[::1]:80/", "http://[::1]:80/", "[::1]:80", "/"},
+		{"ws://example.com/a b?c d", "http://example.com/a%20b?c%20d", "example.com", "/a%20b?c%20d"},
+		{"ws://example.com/?x HTTP/1.1", "http://example.com/?x%20HTTP/1.1", "example.com", "/?x%20HTTP/1.1"},
+		{"ws://example.com/é?é", "http://example.com/%C3%A9?%C3%A9", "example.com", "/%C3%A9?%C3%A9"},
+		{"ws://example.com/?\xff", "http://example.com/?%FF", "example.com", "/?%FF"},
 		{"ws://user:pw@example.com/", "http://example.com/", "example.com", "/"},
 	}
 	for _, test := range tests {
@@ -69,8 +73,8 @@ func TestClientRequestRefuses(t *testing.T) {
 		{"fragment", Client{}, "ws://example.com/#a", "has a fragment: write %23"},
 		{"empty fragment", Client{}, "ws://example.com/#", "has a fragment"},
 		{"fragment after a query", Client{}, "ws://example.com/?a#b", "has a fragment"},
-		{"line break", Client{}, "ws://example.com/\r\nX: y", "URL cannot be parsed"},
-		{"port that is no number", Client{}, "ws://example.com:x/", "URL cannot be parsed"},
+		{"line break", Client{}, "ws://example.com/\r\nX: y", "cannot be parsed: "},
+		{"port that is no number", Client{}, "ws://example.com:x/", "cannot be parsed: "},
 		{"subprotocol no token", Client{Subprotocols: []string{"a b"}}, "", `Subprotocols: "a b" is not a token`},
 		{"subprotocol empty", Client{Subprotocols: []string{""}}, "", `"" is not a token`},
 		{"subprotocol list in one", Client{Subprotocols: []string{"a,b"}}, "", `"a,b" is not a token`},
@@ -82,6 +86,11 @@ func TestClientRequestRefuses(t *testing.T) {
 		{"Host without a value", Client{Header: http.Header{"host": {}}}, "", "Host must have one value"},
 		{"Host empty", Client{Header: http.Header{"Host": {""}}}, "", "Host must have one value"},
 		{"two Hosts", Client{Header: http.Header{"Host": {"a", "b"}}}, "", "Host must have one value"},
+		{"Host with a space", Client{Header: http.Header{"Host": {"a b"}}}, "", `Header: Host "a b" is no host`},
+		{"Host with a path", Client{Header: http.Header{"Host": {"example.com/chat"}}}, "", `Header: Host "example.com/chat" is no host`},
+		{"Host with a user", Client{Header: http.Header{"Host": {"user@example.com"}}}, "", `Header: Host "user@example.com" is no host`},
+		{"Host, two in one", Client{Header: http.Header{"Host": {"a, b"}}}, "", `Header: Host "a, b" is no host`},
+		{"Host with no port after its colon", Client{Header: http.Header{"Host": {"example.com:x"}}}, "", `Header: Host "example.com:x" is no host`},
 		{"two Hosts, by case", Client{Header: http.Header{"Host": {"a"}, "host": {"b"}}}, "", "Host must have one value"},
 		{"window bits", Client{Deflate: &Deflate{ClientMaxWindowBits: 7}}, "", "7 window bits are not possible"},
 	}
@@ -104,6 +113,9 @@ func TestClientRequestHidesPassword(t *testing.T) {
 	for _, url := range []string{
 		"ftp://user:secret@example.com/", "ws://user:secret@/", "ws://user:secret@example.com/#x",
 		"ws://user:secret@example.com/\x7f", "ws://user:secret@exa mple.com/", "ws://user:secret@[::1/", "ws://user:secret@example.com:x/",
+		// Unescaped, these are not part of a password.
+		"ws://user:secret/x@example.com/", "ws://user:secret?x@example.com/", "ws://user:secret#x@example.com/", "ws://user:1#secret@example.com/",
+		"ws://user:se%cret@example.com/", "ws:user:secret@example.com/", "ftp:user:secret@example.com", "//user:secret@example.com/", "user:secret@example.com", "user:secret://@example.com",
 	} {
 		_, err := (&Client{}).Request(url)
 		require.Error(t, err, url)

@@ -12,7 +12,7 @@ import (
 
 // hostileBytes is how long the input of a test of linear time is: a quadratic
 // loop over it takes minutes.
-const hostileBytes = 4 << 20
+const hostileBytes = 1 << 20
 
 // requireLinear fails if f is quadratic in hostileBytes. It leaves much room
 // for a slow machine and the race detector.
