@@ -111,13 +111,13 @@ func leakServer(t *testing.T, raw bool) (addr string, stop func()) {
 	}
 	const short = 300 * time.Millisecond
 	var tracker Tracker
-	o := &AcceptOptions{HandshakeTimeout: short, Options: Options{
+	o := &AcceptOptions{HandshakeTimeout: time.Minute, Options: Options{
 		CloseTimeout: short, WriteTimeout: short, Keepalive: short, KeepaliveTimeout: short, Tracker: &tracker,
 	}}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	served := make(chan error, 1)
-	hs := &http.Server{Handler: Handler(f, o), ReadHeaderTimeout: short}
+	hs := &http.Server{Handler: Handler(f, o), ReadHeaderTimeout: time.Minute}
 	go func() {
 		if raw {
 			served <- Serve(ln, f, o)
