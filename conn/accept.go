@@ -149,15 +149,12 @@ func refuse(w http.ResponseWriter, e *handshake.Error) {
 	for name, values := range e.Header {
 		h[name] = values
 	}
-	// What follows on this connection might be frames.
-	h.Set("Connection", connection(e))
-	http.Error(w, e.Body(), e.Status)
-}
-
-// connection returns the Connection header of a refusal.
-func connection(e *handshake.Error) string {
+	// What follows on this connection might be frames. net/http closes it if the
+	// first Connection field is this and nothing else.
+	connection := []string{"close"}
 	if e.Header.Get("Upgrade") != "" {
-		return "Upgrade, close"
+		connection = append(connection, "Upgrade")
 	}
-	return "close"
+	h["Connection"] = connection
+	http.Error(w, e.Body(), e.Status)
 }
