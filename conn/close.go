@@ -54,7 +54,9 @@ func (c *Conn) beginClose(err error, code frame.CloseCode, reason string) {
 	c.closing = true
 	c.closeErr = err
 	c.closePayload = frame.AppendClose(nil, code, reason)
-	c.pongDue, c.pingDue = false, false
+	// A Pong that is due leaves before the Close frame, since its Ping came
+	// before. (RFC 6455, section 5.5.2)
+	c.pingDue = false
 	if c.writeErr == nil {
 		c.closeDue = true
 		c.closeSent = make(chan struct{})
