@@ -24,8 +24,8 @@ func byName(params []Param) map[string]Param {
 	return m
 }
 
-// illegal says which rule of RFC 7692, section 7.1, an answer breaks, "" if
-// none. It shares nothing with the code under test.
+// illegal says which rule of RFC 7692, section 7.1, an offer or the answer to it
+// breaks, "" if none. It shares nothing with the code under test.
 func illegal(offered, answered []Param, terms Deflate) string {
 	offer, answer := byName(offered), byName(answered)
 	if offer == nil || answer == nil {
@@ -37,6 +37,24 @@ func illegal(offered, answered []Param, terms Deflate) string {
 			return -1
 		}
 		return n
+	}
+	for name, p := range offer {
+		switch name {
+		case "server_no_context_takeover", "client_no_context_takeover":
+			if p.HasValue {
+				return "7.1.1: an offer with a value"
+			}
+		case "server_max_window_bits":
+			if number(p) < 0 {
+				return "7.1.2.1: the value of an offer"
+			}
+		case "client_max_window_bits":
+			if p.HasValue && number(p) < 0 {
+				return "7.1.2.2: the value of an offer"
+			}
+		default:
+			return "7.1: an unknown parameter in an offer"
+		}
 	}
 	for name, p := range answer {
 		asked, ok := offer[name]
@@ -372,6 +390,8 @@ func FuzzDeflate(f *testing.F) {
 	for i, test := range declinedOffers {
 		f.Add("permessage-deflate; "+test.offer+", permessage-deflate", uint16(i*547))
 	}
+	// Declined, though without the unknown parameter the answer would do for it.
+	f.Add("permessage-deflate;0;client_no_context_takeover,permessage-deflate", uint16(3440))
 	for _, name := range capture.Names(".c2s") {
 		for _, v := range capturedHeader(f, name)[headerExtensions] {
 			f.Add(v, uint16(0))
