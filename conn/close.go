@@ -57,7 +57,7 @@ func (c *Conn) beginClose(err error, code frame.CloseCode, reason string) {
 	// A Pong that is due leaves before the Close frame, since its Ping came
 	// before. (RFC 6455, section 5.5.2)
 	c.pingDue = false
-	if c.writeErr == nil {
+	if c.writeErr == nil && !c.ended {
 		c.closeDue = true
 		c.closeSent = make(chan struct{})
 	}

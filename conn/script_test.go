@@ -22,6 +22,7 @@ type scripted struct {
 	reads  int
 	out    []byte
 	closed bool
+	onRead func() // called before a read returns bytes
 }
 
 func (s *scripted) Read(p []byte) (int, error) {
@@ -39,6 +40,11 @@ func (s *scripted) Read(p []byte) (int, error) {
 	}
 	n := copy(p, s.pieces[0])
 	s.pieces[0] = s.pieces[0][n:]
+	if s.onRead != nil {
+		s.mu.Unlock()
+		s.onRead()
+		s.mu.Lock()
+	}
 	return n, nil
 }
 

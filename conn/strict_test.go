@@ -441,6 +441,27 @@ func TestStrictPongsPerRead(t *testing.T) {
 	require.Greater(t, nc.reads, 1)
 }
 
+// A connection that another goroutine ends while bytes are on their way to the
+// reader is over, whatever they are.
+func TestStrictEndedMeanwhile(t *testing.T) {
+	for _, role := range []frame.Role{frame.Client, frame.Server} {
+		for _, send := range []raw{{b0: 0x88, payload: "\x03\xe8"}, {b0: 0x83}, {b0: 0x89}, {b0: 0x01}, {b0: 0x81, length: "\x05"}} {
+			t.Run(fmt.Sprintf("%v/%#x", role, send.b0), func(t *testing.T) {
+				nc := &scripted{pieces: [][]byte{appendRaw(nil, role.Peer(), send)}}
+				c := conn.New(nc, role, nil, nil)
+				nc.onRead = func() { c.CloseNow() }
+				ended := make(chan error, 1)
+				go func() { ended <- echo(context.Background(), c, "Read") }()
+				err := soon(t, ended)
+				require.ErrorIs(t, err, net.ErrClosed)
+				require.Equal(t, err, context.Cause(c.Context()))
+				require.Empty(t, sent(t, nc, role))
+				require.Equal(t, err, c.Close(frame.CloseNormal, ""))
+			})
+		}
+	}
+}
+
 // Nothing is allocated for bytes that are only announced.
 func TestStrictAnnounced(t *testing.T) {
 	for _, reader := range readers {
