@@ -68,7 +68,7 @@ func replayCapture(t *testing.T, role frame.Role, frames []byte, want capture.Ex
 			h := hear(t, c, method)
 			require.Equal(t, types, h.Types)
 			require.Equal(t, texts, h.Messages)
-			sent, closing := legal(t, role, nc.out.Bytes())
+			sent, closing := legal(t, role, nc.written(t).Bytes())
 			require.Equal(t, frame.OpClose, sent[len(sent)-1].Opcode)
 			code, _, err := frame.ParseClose(closing)
 			require.NoError(t, err)

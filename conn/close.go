@@ -155,6 +155,7 @@ func (c *Conn) closeReceived(payload []byte) error {
 		return c.fail(err)
 	}
 	c.mu.Lock()
+	c.answerPing()
 	first := !c.closing
 	if first {
 		// An endpoint that receives a Close frame and has not sent one MUST
@@ -185,6 +186,7 @@ func (c *Conn) fail(err error) error {
 		code, reason = pe.Code, pe.Reason
 	}
 	c.mu.Lock()
+	c.answerPing()
 	if !c.closing {
 		c.beginClose(err, code, reason)
 	}

@@ -71,10 +71,11 @@ type Conn struct {
 	inData    bool         // it is a data frame, not whole yet
 	saved     []byte       // of a message that an interrupted call had collected
 	streaming *messageReader
-	readErr   error // came with the last bytes, not reported yet
-	pingSeen  bool  // a Pong was made due since output was flushed last
-	traceHead bool  // head was not given to Trace yet
-	readCount int64 // messages, not in stats yet
+	readErr   error  // came with the last bytes, not reported yet
+	pingSeen  bool   // ping was not made a Pong yet
+	ping      []byte // payload of the newest Ping
+	traceHead bool   // head was not given to Trace yet
+	readCount int64  // messages, not in stats yet
 	readWatch watch
 	silence   time.Duration // since when reads have found nothing; 0: the last one found bytes
 
@@ -120,7 +121,7 @@ type Conn struct {
 	traced      []tracedFrame
 
 	pongDue    bool
-	pong       []byte // payload of the newest Ping
+	pong       []byte // its payload
 	pingDue    bool
 	pings      []*pingWaiter
 	pingNumber uint64

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,8 +25,18 @@ import (
 type replay struct {
 	in     []byte
 	pieces func() int // how much the next read gives at most; nil: all
+
+	mu     sync.Mutex
 	out    bytes.Buffer
 	closed bool
+}
+
+// written returns what was written, once the transport was closed.
+func (r *replay) written(t testing.TB) *bytes.Buffer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	require.True(t, r.closed, "the transport was closed")
+	return &r.out
 }
 
 // randomly returns the sizes of random pieces, small ones above all.
@@ -35,6 +46,8 @@ func randomly(seed uint64) func() int {
 }
 
 func (r *replay) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.closed {
 		return 0, net.ErrClosed
 	}
@@ -51,13 +64,21 @@ func (r *replay) Read(p []byte) (int, error) {
 }
 
 func (r *replay) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.closed {
 		return 0, net.ErrClosed
 	}
 	return r.out.Write(p)
 }
 
-func (r *replay) Close() error                     { r.closed = true; return nil }
+func (r *replay) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	return nil
+}
+
 func (r *replay) LocalAddr() net.Addr              { return streamAddr("server") }
 func (r *replay) RemoteAddr() net.Addr             { return streamAddr("client") }
 func (r *replay) SetDeadline(time.Time) error      { return nil }
@@ -207,8 +228,7 @@ func FuzzServerConn(f *testing.F) {
 		listen := func(method uint8, pieces func() int) heard {
 			nc := &replay{in: bytes.Clone(in), pieces: pieces}
 			h := hear(t, New(nc, frame.Server, nil, o), method)
-			require.True(t, nc.closed, "the transport was closed")
-			frames, _ := legal(t, frame.Server, nc.out.Bytes())
+			frames, _ := legal(t, frame.Server, nc.written(t).Bytes())
 			if errors.Is(h.Err, io.ErrUnexpectedEOF) {
 				return h // nobody is there any more
 			}
@@ -243,14 +263,14 @@ func FuzzServerHandshake(f *testing.F) {
 		if err == nil {
 			hear(t, c, uint8(seed))
 		}
-		require.True(t, nc.closed)
-		if nc.out.Len() == 0 {
+		out := nc.written(t)
+		if out.Len() == 0 {
 			var refused *handshake.Error
 			require.False(t, errors.As(err, &refused), "a refusal is written")
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 			return
 		}
-		resp, rerr := http.ReadResponse(bufio.NewReader(&nc.out), nil)
+		resp, rerr := http.ReadResponse(bufio.NewReader(out), nil)
 		require.NoError(t, rerr)
 		if err == nil {
 			require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)

@@ -155,7 +155,6 @@ func (c *Conn) beforeWait() {
 		c.stats.messagesRead.Add(c.readCount)
 		c.readCount = 0
 	}
-	c.pingSeen = false
 	c.flushWaiting()
 }
 
@@ -290,10 +289,7 @@ func (c *Conn) control(payload []byte) error {
 	switch c.head.Opcode {
 	case frame.OpPing:
 		// The newest Ping alone is answered. (RFC 6455, section 5.5.3)
-		c.mu.Lock()
-		c.pong = append(c.pong[:0], payload...)
-		c.pongDue = !c.closing
-		c.mu.Unlock()
+		c.ping = append(c.ping[:0], payload...)
 		c.pingSeen = true
 		return nil
 	case frame.OpPong:
@@ -337,9 +333,20 @@ func (c *Conn) more() {
 // corkPong bounds how long a Pong waits while the application is not reading.
 func (c *Conn) corkPong() {
 	if c.pingSeen {
-		c.pingSeen = false
 		c.mu.Lock()
+		c.answerPing()
 		c.cork()
 		c.mu.Unlock()
+	}
+}
+
+// answerPing makes a Pong due for the newest Ping. It is called when what one
+// read brought has been looked at, so that Pings do not cost a write each. By
+// the reader, under mu.
+func (c *Conn) answerPing() {
+	if c.pingSeen {
+		c.pingSeen = false
+		c.ping, c.pong = c.pong[:0], c.ping
+		c.pongDue = !c.closing
 	}
 }

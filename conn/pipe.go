@@ -161,8 +161,8 @@ func (h *half) setDeadline(by *time.Time, timer **time.Timer, t time.Time) error
 		(*timer).Stop()
 		*timer = nil
 	}
-	if !t.IsZero() {
-		*timer = time.AfterFunc(time.Until(t), func() {
+	if d := time.Until(t); !t.IsZero() && d > 0 {
+		*timer = time.AfterFunc(d, func() {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.cond.Broadcast()

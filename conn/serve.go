@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -62,6 +63,16 @@ func temporary(err error) bool {
 
 // serve handles one connection of Serve.
 func (a *acceptor) serve(nc net.Conn, f func(ctx context.Context, c *Conn) error) {
+	// As under net/http, a panic in CheckOrigin ends one connection, not the
+	// process. Those in f do not come here.
+	defer func() {
+		if v := recover(); v != nil {
+			if l := a.options.Logger; l != nil {
+				l.Error("websocket: panic in the opening handshake", "remote", nc.RemoteAddr(), "panic", v, "stack", string(debug.Stack()))
+			}
+			nc.Close()
+		}
+	}()
 	c, err := a.open(nc)
 	if err != nil {
 		return

@@ -14,7 +14,9 @@ func (c *Conn) arm(at time.Duration) {
 		return
 	}
 	c.timerAt = at
-	d := max(at-c.now(), 0)
+	// Never 0: in a testing/synctest bubble such a timer is run inside Reset,
+	// which has crashed under the race detector.
+	d := max(at-c.now(), 1)
 	if c.timer == nil {
 		c.timer = time.AfterFunc(d, c.onTimer)
 	} else {

@@ -58,11 +58,11 @@ func (t *Tracker) Shutdown(ctx context.Context) error {
 	t.mu.Unlock()
 
 	for _, c := range conns {
-		var wait time.Duration
 		if t.Drain > 0 {
-			wait = rand.N(t.Drain)
+			time.AfterFunc(1+rand.N(t.Drain), func() { c.Close(frame.CloseGoingAway, "") })
+		} else {
+			go c.Close(frame.CloseGoingAway, "")
 		}
-		time.AfterFunc(wait, func() { c.Close(frame.CloseGoingAway, "") })
 	}
 	select {
 	case <-idle:
@@ -109,7 +109,7 @@ func (t *Tracker) add(c *Conn) {
 	t.mu.Unlock()
 	if draining {
 		// Its handshake was accepted just before Shutdown.
-		time.AfterFunc(0, func() { c.Close(frame.CloseGoingAway, "") })
+		go c.Close(frame.CloseGoingAway, "")
 	}
 }
 

@@ -368,6 +368,7 @@ func (c *Conn) writeOut() (int, error) {
 // the transport does not take at once is left to a goroutine.
 func (c *Conn) flushWaiting() {
 	c.mu.Lock()
+	c.answerPing()
 	if c.busy || c.ended || !c.pending() {
 		c.mu.Unlock()
 		return

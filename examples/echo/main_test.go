@@ -62,20 +62,23 @@ func buildAndRun(m *testing.M) int {
 type server struct {
 	url    string
 	cmd    *exec.Cmd
-	exited chan error
-	stdout []string // its lines, complete once exited has a value
+	exited chan struct{} // closed when it has ended
+	stdout []string      // its lines, complete then
 }
 
 // start runs the program on a free port. It is killed at the end of the test.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{exited: make(chan error, 1)}
+	s := &server{exited: make(chan struct{})}
 	s.cmd = exec.Command(program, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
 	s.cmd.Stderr = t.Output()
 	out, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, s.cmd.Start())
-	t.Cleanup(func() { s.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		<-s.exited // what it says on standard error goes to t
+	})
 	first := make(chan string, 1)
 	go func() {
 		lines := bufio.NewScanner(out)
@@ -86,7 +89,8 @@ func start(t *testing.T, args ...string) *server {
 			}
 		}
 		close(first)
-		s.exited <- s.cmd.Wait()
+		s.cmd.Wait()
+		close(s.exited)
 	}()
 	line := <-first
 	at, ok := strings.CutPrefix(line, "listening on ")
