@@ -84,6 +84,39 @@ type AcceptOptions struct {
 	Options
 }
 
+// DialOptions are the settings of a client: those of the opening handshake here,
+// those of the connection in Options.
+type DialOptions struct {
+	// Subprotocols are those that the client speaks, the preferred one first.
+	Subprotocols []string
+	// Origin is sent as it stands, if it is not empty. Browsers send one;
+	// other clients do so only where a server wants it.
+	Origin string
+	// Header is added to the request: Authorization, Cookie, User-Agent, Host.
+	Header http.Header
+
+	// HTTPClient makes the requests of Dial and Redial. Its Transport, if that
+	// is an *http.Transport, lends its settings: it is not used itself, since a
+	// WebSocket takes its network connection over. Default http.DefaultClient.
+	HTTPClient *http.Client
+	// HandshakeTimeout bounds the opening handshake: looking up the host,
+	// connecting, TLS, proxies and redirects included. Default 10 s.
+	HandshakeTimeout time.Duration
+	// HandshakeBytes is the largest header of a response in bytes, unless the
+	// Transport has a MaxResponseHeaderBytes. Default 16 KiB.
+	HandshakeBytes int
+
+	// RedialWait is the longest that Redial waits before its first attempt after
+	// a loss; the wait is random, so that the clients of a server that was
+	// restarted do not all come at once. It doubles with every attempt that
+	// fails. Default 5 s.
+	RedialWait time.Duration
+	// RedialMaxWait is the longest that Redial waits at all. Default 1 min.
+	RedialMaxWait time.Duration
+
+	Options
+}
+
 const (
 	defaultReadLimit        = 1 << 20
 	defaultFragmentLimit    = 4096
@@ -94,6 +127,8 @@ const (
 	defaultQueueBytes       = 1 << 20
 	defaultHandshakeTimeout = 10 * time.Second
 	defaultHandshakeBytes   = 16 << 10
+	defaultRedialWait       = 5 * time.Second
+	defaultRedialMaxWait    = time.Minute
 )
 
 // or resolves a setting: zero is the default, negative is none, for which the

@@ -256,9 +256,12 @@ type messageReader struct {
 }
 
 // Read implements io.Reader.
-func (r *messageReader) Read(p []byte) (int, error) {
+func (r *messageReader) Read(p []byte) (int, error) { return r.readUnder(r.ctx, p) }
+
+// readUnder is Read with a context for this call.
+func (r *messageReader) readUnder(ctx context.Context, p []byte) (int, error) {
 	c := r.c
-	if err := c.takeReader(r.ctx); err != nil {
+	if err := c.takeReader(ctx); err != nil {
 		return 0, err
 	}
 	defer c.leaveReader()
@@ -274,7 +277,7 @@ func (r *messageReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := r.read(r.ctx, p)
+	n, err := r.read(ctx, p)
 	if err == io.EOF {
 		r.eof = true
 		c.streaming = nil

@@ -78,6 +78,60 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	return err
 }
 
+// writeOwned sends one message, of which it makes a copy. If ctx ends while a
+// part of it is on the wire, the rest is still sent, and writeOwned returns the
+// length of p beside ctx's error; if nothing is, it is not sent.
+func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, error) {
+	op, err := t.opcode()
+	if err != nil {
+		return 0, err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	b := getBuffer(len(p))
+	own := b.b[:copy(b.b, p)]
+	c.mu.Lock()
+	if err := c.refuseWrite(); err != nil {
+		c.mu.Unlock()
+		putBuffer(b)
+		return 0, err
+	}
+	e := c.newWaiter(kindFrame, op, true, own)
+	c.queue.push(e)
+	if !c.open {
+		c.startFlusher()
+	}
+	c.mu.Unlock()
+	for done := ctx.Done(); ; {
+		select {
+		case v := <-e.ready:
+			if v.lead {
+				go c.flusher() // not here: nothing ends a write in the middle
+				continue
+			}
+			c.freeWaiter(e)
+			putBuffer(b)
+			if v.err != nil {
+				return 0, v.err
+			}
+			return len(p), nil
+		case <-done:
+			done = nil
+			c.mu.Lock()
+			if e.list == &c.taken {
+				// It is left to whoever writes, with its memory.
+				c.mu.Unlock()
+				return len(p), ctx.Err()
+			}
+			if e.list == &c.queue {
+				c.finish(e, ctx.Err())
+			}
+			c.mu.Unlock()
+		}
+	}
+}
+
 // Writer begins a message that is written in pieces, each sent as a fragment
 // when enough has gathered or on Close, which ends the message. Until then no
 // other message can be sent: calls of Write wait, and messages of Send stay in

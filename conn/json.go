@@ -1,0 +1,38 @@
+package conn
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// ReadJSON reads the next message and decodes it, whatever its type:
+//
+//	order, err := conn.ReadJSON[Order](ctx, c)
+//
+// Nothing is left behind of a message that is not JSON, or does not fit T: the
+// error wraps that of encoding/json, and the connection goes on. The other
+// errors are those of [Conn.Read].
+func ReadJSON[T any](ctx context.Context, c *Conn) (T, error) {
+	var v T
+	// The connection's own memory: decoding copies what it keeps.
+	_, p, err := c.read(ctx, nil, memoryShared)
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(p, &v); err != nil {
+		return v, fmt.Errorf("websocket: message of %d bytes is not the JSON of a %T: %w", len(p), v, err)
+	}
+	return v, nil
+}
+
+// WriteJSON writes v as one text message. The error wraps that of
+// encoding/json if v cannot be encoded, and nothing was sent then; the others
+// are those of [Conn.Write].
+func WriteJSON(ctx context.Context, c *Conn, v any) error {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("websocket: %T cannot be sent as JSON: %w", v, err)
+	}
+	return c.Write(ctx, Text, p)
+}

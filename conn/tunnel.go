@@ -1,0 +1,139 @@
+package conn
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// tunnel dials through an HTTP proxy with CONNECT. (RFC 9110, section 9.3.6)
+type tunnel struct {
+	base  *http.Transport // the user's
+	proxy *url.URL
+}
+
+// dial returns a connection to addr. It is an http.Transport's DialContext.
+func (t tunnel) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	nc, err := t.dialProxy(ctx, network)
+	if err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", t.proxy.Host, err)
+	}
+	if nc, err = t.connect(ctx, nc, addr); err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", t.proxy.Host, err)
+	}
+	return nc, nil
+}
+
+// dialProxy connects to the proxy, as base would.
+func (t tunnel) dialProxy(ctx context.Context, network string) (net.Conn, error) {
+	host, port := t.proxy.Hostname(), t.proxy.Port()
+	secure := t.proxy.Scheme == "https"
+	if port == "" {
+		port = "80"
+		if secure {
+			port = "443"
+		}
+	}
+	addr := net.JoinHostPort(host, port)
+	if secure && t.base.DialTLSContext != nil {
+		return t.base.DialTLSContext(ctx, network, addr)
+	}
+	dial := t.base.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	nc, err := dial(ctx, network, addr)
+	if err != nil || !secure {
+		return nc, err
+	}
+	config := t.base.TLSClientConfig.Clone()
+	if config == nil {
+		config = &tls.Config{}
+	}
+	if config.ServerName == "" {
+		config.ServerName = host
+	}
+	config.NextProtos = nil
+	tc := tls.Client(nc, config)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return tc, nil
+}
+
+// connect asks the proxy to connect to addr. nc is closed on an error.
+func (t tunnel) connect(ctx context.Context, nc net.Conn, addr string) (_ net.Conn, err error) {
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		nc.SetDeadline(longAgo)
+		close(interrupted)
+	})
+	defer func() {
+		if !stop() {
+			<-interrupted
+			err = ctx.Err()
+		}
+		if err != nil {
+			nc.Close()
+		}
+	}()
+	header, err := t.header(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: header}
+	if err := req.Write(nc); err != nil {
+		return nil, err
+	}
+	limit := &limitReader{r: nc, left: defaultHandshakeBytes}
+	br := bufio.NewReader(limit)
+	resp, err := http.ReadResponse(br, req)
+	if err != nil {
+		if limit.left == 0 {
+			err = errors.New("its response's header is too long")
+		}
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, bodyBytes))
+		err := fmt.Errorf("it answered CONNECT %s with %s", addr, resp.Status)
+		if body := strings.TrimSpace(string(text)); body != "" {
+			err = fmt.Errorf("%w: %q", err, body)
+		}
+		return nil, err
+	}
+	if br.Buffered() > 0 {
+		// Only the proxy can have sent it: the server waits for the request.
+		return nil, errors.New("it sent more than its response to CONNECT")
+	}
+	return nc, nil
+}
+
+// header returns the header of the CONNECT request.
+func (t tunnel) header(ctx context.Context, addr string) (http.Header, error) {
+	header := t.base.ProxyConnectHeader
+	if f := t.base.GetProxyConnectHeader; f != nil {
+		var err error
+		if header, err = f(ctx, t.proxy, addr); err != nil {
+			return nil, err
+		}
+	}
+	header = header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	if user := t.proxy.User; user != nil {
+		password, _ := user.Password()
+		header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	return header, nil
+}
