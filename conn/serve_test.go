@@ -306,6 +306,9 @@ func TestServerRefuses(t *testing.T) {
 		{name: "authority-form", send: "CONNECT example.com:80 HTTP/1.1\r\n" + h + "\r\n", status: 405, body: []string{`"CONNECT"`}},
 		{name: "asterisk-form", send: "OPTIONS * HTTP/1.1\r\n" + h + "\r\n", status: 405, body: []string{`"OPTIONS"`}},
 		{name: "header field without a colon", send: asking("/", "nonsense\x1b"), status: 400, body: []string{`"nonsense\x1b"`}},
+		{name: "NUL in a value", send: asking("/", "X: y", "X: a\x00b"), status: 400, body: []string{"no HTTP request", `"X: a\x00b"`}},
+		{name: "CR in a value", send: asking("/", "X: a\rb"), status: 400, body: []string{`"X: a\rb"`}},
+		{name: "DEL in a value", send: asking("/", "X: a\x7fb"), status: 400, body: []string{`"X: a\x7fb"`}},
 		{name: "no Host", send: strings.Replace(whole, "Host: example.com\r\n", "", 1), status: 400, body: []string{"Host is missing"}},
 		{name: "two Hosts", send: asking("/", "Host: example.org"), status: 400, body: []string{"too many Host"}},
 
@@ -575,6 +578,7 @@ func TestServeAcceptErrors(t *testing.T) {
 		last = time.Now()
 		require.Zero(t, fails())
 		require.Equal(t, 5*time.Millisecond, fails())
+		synctest.Wait()
 		lines := book.take()
 		require.Len(t, lines, 14)
 		require.Equal(t, `level=ERROR msg="websocket: accepting a connection failed" error="accept pipe: accept: too many open files" "again in"=5ms`, lines[0])
