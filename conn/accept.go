@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"rfc6455/frame"
@@ -156,5 +157,5 @@ func refuse(w http.ResponseWriter, e *handshake.Error) {
 		connection = append(connection, "Upgrade")
 	}
 	h["Connection"] = connection
-	http.Error(w, e.Body(), e.Status)
+	http.Error(w, strings.TrimSuffix(e.Body(), "\n"), e.Status) // which ends the line
 }

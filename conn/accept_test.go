@@ -308,6 +308,7 @@ func TestAcceptMiddleware(t *testing.T) {
 			require.ErrorIs(t, err, http.ErrNotSupported)
 			require.EqualError(t, err, "websocket: "+tt.culprit+" cannot be hijacked: a middleware's http.ResponseWriter needs a method Unwrap() http.ResponseWriter: feature not supported")
 			require.Contains(t, body, err.Error()+".\n")
+			require.NotContains(t, body, "\n\n")
 			require.Equal(t, []string{fmt.Sprintf(`level=ERROR msg="websocket: opening handshake failed" remote=client error=%q`, err)}, book.take())
 		})
 	}
@@ -348,6 +349,7 @@ func TestAcceptHTTP2(t *testing.T) {
 			err = <-errs
 			require.ErrorAs(t, err, &refusal)
 			require.ErrorIs(t, err, handshake.ErrNotWebSocket)
+			require.Equal(t, refusal.Body(), string(body))
 		}
 	})
 }
