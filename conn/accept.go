@@ -104,10 +104,14 @@ func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (*Conn, error)
 		refuse(w, refusal)
 		return nil, refusal
 	}
-	// Middleware that wraps w hides its Hijack method, unless it has Unwrap.
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		err = fmt.Errorf("websocket: %T cannot be hijacked: a middleware's http.ResponseWriter needs a method Unwrap() http.ResponseWriter: %w", w, err)
+		if errors.Is(err, http.ErrNotSupported) {
+			// Middleware that wraps w hides its Hijack method, unless it has Unwrap.
+			err = fmt.Errorf("websocket: %T cannot be hijacked: a middleware's http.ResponseWriter needs a method Unwrap() http.ResponseWriter: %w", innermost(w), err)
+		} else {
+			err = fmt.Errorf("websocket: net/http does not give the connection away: %w", err)
+		}
 		if l := a.options.Logger; l != nil {
 			l.Error("websocket: opening handshake failed", "remote", r.RemoteAddr, "error", err)
 		}
@@ -131,6 +135,17 @@ func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (*Conn, error)
 	c := newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, early)
 	c.keepRequest(r)
 	return c, nil
+}
+
+// innermost returns the one that hides what it wraps, if anything.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = u.Unwrap()
+	}
 }
 
 // keepRequest keeps what Request returns. The body and what belongs to net/http

@@ -258,6 +258,11 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.ResponseWriter.(http.Hijacker).Hijack()
 }
 
+// noHijacker is one whose Hijack fails.
+type noHijacker struct{ wrapper }
+
+func (noHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, errTest }
+
 func TestAcceptMiddleware(t *testing.T) {
 	wrapping := func(wrap func(w http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
 		return func(h http.Handler) http.Handler {
@@ -278,6 +283,7 @@ func TestAcceptMiddleware(t *testing.T) {
 		{"Hijack inside Unwrap", wrapping(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{hijacker{opaque{w}}} }), ""},
 		{"neither", wrapping(func(w http.ResponseWriter) http.ResponseWriter { return opaque{w} }), "conn.opaque"},
 		{"neither, a pointer", wrapping(func(w http.ResponseWriter) http.ResponseWriter { return &opaque{w} }), "*conn.opaque"},
+		{"neither, inside Unwrap", wrapping(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{wrapper{opaque{w}}} }), "conn.opaque"},
 		{"neither, around Unwrap", wrapping(func(w http.ResponseWriter) http.ResponseWriter { return &opaque{wrapper{w}} }), "*conn.opaque"},
 		{"http.TimeoutHandler", func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") }, "*http.timeoutWriter"},
 	} {
@@ -310,6 +316,42 @@ func TestAcceptMiddleware(t *testing.T) {
 			require.Contains(t, body, err.Error()+".\n")
 			require.NotContains(t, body, "\n\n")
 			require.Equal(t, []string{fmt.Sprintf(`level=ERROR msg="websocket: opening handshake failed" remote=client error=%q`, err)}, book.take())
+		})
+	}
+}
+
+// When it is not for the lack of Unwrap that the connection cannot be had, the
+// error does not advise it.
+func TestAcceptNotHijacked(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before func(w http.ResponseWriter) http.ResponseWriter
+		want   error
+	}{
+		{"hijacked already", func(w http.ResponseWriter) http.ResponseWriter {
+			nc, _, _ := http.NewResponseController(w).Hijack()
+			nc.Close()
+			return w
+		}, http.ErrHijacked},
+		{"Hijack fails", func(w http.ResponseWriter) http.ResponseWriter { return noHijacker{wrapper{w}} }, errTest},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			accepted := make(chan error, 1)
+			d := newDoorway()
+			place{}.serveHTTP(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, err := Accept(tt.before(w), r, nil)
+				accepted <- err
+			}))
+			client, _ := d.enter()
+			p := place{}.peer(t, client)
+			p.write([]byte(asking("/")))
+			err := <-accepted
+			require.ErrorIs(t, err, tt.want)
+			require.NotContains(t, err.Error(), "Unwrap")
+			if tt.want == errTest {
+				require.Contains(t, p.refused(http.StatusInternalServerError), errTest.Error())
+			}
+			p.expectEnd()
 		})
 	}
 }
