@@ -92,15 +92,20 @@ func (a *acceptor) check(r *http.Request) (*handshake.Agreement, *handshake.Erro
 			refusal = &handshake.Error{Status: http.StatusInternalServerError, Err: err}
 		}
 	}
-	if l := a.options.Logger; l != nil {
-		l.Warn("websocket: opening handshake refused", "remote", r.RemoteAddr, "status", refusal.Status, "error", refusal.Err)
-	}
 	return nil, refusal
+}
+
+// logRefusal logs a refusal that is about to be sent.
+func (a *acceptor) logRefusal(remote string, refusal *handshake.Error) {
+	if l := a.options.Logger; l != nil {
+		l.Warn("websocket: opening handshake refused", "remote", remote, "status", refusal.Status, "error", refusal.Err)
+	}
 }
 
 func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	agreement, refusal := a.check(r)
 	if refusal != nil {
+		a.logRefusal(r.RemoteAddr, refusal)
 		refuse(w, refusal)
 		return nil, refusal
 	}

@@ -640,10 +640,11 @@ func TestHandlerShutdown(t *testing.T) {
 func TestAcceptLogsRefusals(t *testing.T) {
 	const refused = `level=WARN msg="websocket: opening handshake refused" remote=client status=`
 	for _, tt := range []struct {
-		name string
-		o    AcceptOptions
-		send string
-		line string
+		name  string
+		o     AcceptOptions
+		send  string
+		line  string
+		serve bool // net/http deals with it itself
 	}{
 		{
 			name: "origin",
@@ -675,9 +676,37 @@ func TestAcceptLogsRefusals(t *testing.T) {
 			send: "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n",
 			line: `426 error="websocket: this is a WebSocket endpoint, and the request has no Upgrade header (RFC 6455, section 4.2.1)"`,
 		},
+		{
+			name:  "no request",
+			send:  "hello\r\n",
+			line:  `400 error="websocket: the opening handshake is no HTTP request: malformed HTTP request \"hello\""`,
+			serve: true,
+		},
+		{
+			name:  "too long",
+			o:     AcceptOptions{HandshakeBytes: 10},
+			send:  asking("/"),
+			line:  `431 error="websocket: request line and header are over 10 bytes (AcceptOptions.HandshakeBytes)"`,
+			serve: true,
+		},
+		{
+			name:  "too late",
+			send:  "GET",
+			line:  `408 error="websocket: no whole opening handshake within 10s (AcceptOptions.HandshakeTimeout): i/o timeout"`,
+			serve: true,
+		},
+		{
+			name:  "long garbage",
+			send:  strings.Repeat("x", 10_000) + "\r\n",
+			line:  `400 error="websocket: the opening handshake is no HTTP request: malformed HTTP request \"` + strings.Repeat("x", 176) + `"`,
+			serve: true,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			everyPlace(t, func(t *testing.T, at place) {
+				if tt.serve && at.http {
+					return
+				}
 				var book logbook
 				tt.o.Logger = book.logger()
 				p := at.start(t, serveEcho, &tt.o)()

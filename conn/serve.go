@@ -86,6 +86,7 @@ var requestReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil,
 func (a *acceptor) open(nc net.Conn) (*Conn, error) {
 	c, refusal, err := a.handshake(nc)
 	if refusal != nil {
+		a.logRefusal(nc.RemoteAddr().String(), refusal)
 		nc.SetDeadline(time.Now().Add(time.Second)) // that of the handshake may be over
 		if _, werr := nc.Write(refusal.AppendResponse(nil)); werr == nil {
 			hangUpSlowly(nc)
@@ -167,7 +168,8 @@ func (a *acceptor) badRequest(err error, from *limitReader) (*handshake.Error, e
 	}
 	return &handshake.Error{
 		Status: http.StatusBadRequest,
-		Err:    fmt.Errorf("websocket: the opening handshake is no HTTP request: %w", err),
+		// It quotes the peer, however much that sent.
+		Err: fmt.Errorf("websocket: the opening handshake is no HTTP request: %.200v", err),
 	}, nil
 }
 
