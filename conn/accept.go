@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -29,8 +30,9 @@ func Accept(w http.ResponseWriter, r *http.Request, o *AcceptOptions) (*Conn, er
 // returns, the connection is closed: with 1000 for nil, with its code and
 // reason for a [*CloseError] that f made, with 1001 for [ErrShutdown], and with
 // 1011 for any other error, which the peer does not see, and for a panic, which
-// is logged and ends this connection alone. An error that ended the connection
-// already, as those of Read do, is fine to return.
+// is logged, if it is not http.ErrAbortHandler, and ends this connection alone.
+// An error that ended the connection already, as those of Read do, is fine to
+// return.
 func Handler(f func(ctx context.Context, c *Conn) error, o *AcceptOptions) http.Handler {
 	a := newAcceptor(o)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,13 +53,19 @@ func (c *Conn) run(f func(ctx context.Context, c *Conn) error) {
 	code, reason := frame.CloseInternalError, ""
 	defer func() {
 		if v := recover(); v != nil {
-			if l := c.o.Logger; l != nil {
-				l.Error("websocket: panic in a connection's function", "remote", c.RemoteAddr(), "panic", v, "stack", string(debug.Stack()))
-			}
+			c.o.logPanic("a connection's function", c.RemoteAddr(), v)
 		}
 		c.Close(code, reason) // after runtime.Goexit, too
 	}()
 	code, reason = c.codeFor(f(c.ctx, c))
+}
+
+// logPanic logs a panic, but for http.ErrAbortHandler, as net/http does. A
+// deferred function calls it.
+func (o *Options) logPanic(where string, remote net.Addr, v any) {
+	if l := o.Logger; l != nil && v != http.ErrAbortHandler {
+		l.Error("websocket: panic in "+where, "remote", remote, "panic", v, "stack", string(debug.Stack()))
+	}
 }
 
 // codeFor returns what a connection is closed with after its function returned

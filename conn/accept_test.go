@@ -524,6 +524,7 @@ func TestHandlerReturns(t *testing.T) {
 		{"panic with an error", func(context.Context, *Conn) error { panic(errTest) }, 1011, "", panicked + `"the cable is cut" stack="of the panic"`},
 		{"panic with a CloseError", func(context.Context, *Conn) error { panic(&CloseError{Code: 4000}) }, 1011, "",
 			panicked + `"websocket: connection closed: 4000" stack="of the panic"`},
+		{"http.ErrAbortHandler", func(context.Context, *Conn) error { panic(http.ErrAbortHandler) }, 1011, "", ""},
 		{"runtime.Goexit", func(context.Context, *Conn) error { runtime.Goexit(); return nil }, 1011, "", ""},
 		{"closed by itself", func(_ context.Context, c *Conn) error {
 			c.Close(4001, "first")

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -67,9 +66,7 @@ func (a *acceptor) serve(nc net.Conn, f func(ctx context.Context, c *Conn) error
 	// process. Those in f do not come here.
 	defer func() {
 		if v := recover(); v != nil {
-			if l := a.options.Logger; l != nil {
-				l.Error("websocket: panic in the opening handshake", "remote", nc.RemoteAddr(), "panic", v, "stack", string(debug.Stack()))
-			}
+			a.options.logPanic("the opening handshake", nc.RemoteAddr(), v)
 			nc.Close()
 		}
 	}()
