@@ -62,16 +62,20 @@ func temporary(err error) bool {
 
 // serve handles one connection of Serve.
 func (a *acceptor) serve(nc net.Conn, f func(ctx context.Context, c *Conn) error) {
+	opened := false
 	// As under net/http, a panic in CheckOrigin ends one connection, not the
 	// process. Those in f do not come here.
 	defer func() {
 		if v := recover(); v != nil {
 			a.options.logPanic("the opening handshake", nc.RemoteAddr(), v)
-			nc.Close()
+		}
+		if !opened {
+			nc.Close() // after runtime.Goexit, too
 		}
 	}()
 	c, err := a.open(nc)
-	if err != nil {
+	opened = err == nil
+	if !opened {
 		return
 	}
 	c.run(f)

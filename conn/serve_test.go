@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -624,6 +625,7 @@ func TestServeCheckOrigin(t *testing.T) {
 		{"panic", func() { panic("on purpose") }, `level=ERROR msg="websocket: panic in the opening handshake" remote=client panic="on purpose" stack="of the panic"`},
 		{"panic with an error", func() { panic(errTest) }, `level=ERROR msg="websocket: panic in the opening handshake" remote=client panic="the cable is cut" stack="of the panic"`},
 		{"http.ErrAbortHandler", func() { panic(http.ErrAbortHandler) }, ""},
+		{"runtime.Goexit", runtime.Goexit, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			everyPlace(t, func(t *testing.T, at place) {
