@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,6 +131,9 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 		refusal, err := a.badRequest(err, limit)
 		return nil, refusal, err
 	}
+	if err := checkFields(r); err != nil {
+		return nil, notHTTP(err), nil
+	}
 	r.RemoteAddr = nc.RemoteAddr().String()
 	if tc, ok := nc.(*tls.Conn); ok {
 		state := tc.ConnectionState()
@@ -167,11 +171,32 @@ func (a *acceptor) badRequest(err error, from *limitReader) (*handshake.Error, e
 	case from.err != nil:
 		return nil, lost(from.err)
 	}
+	return notHTTP(err), nil
+}
+
+// notHTTP refuses what is no HTTP request.
+func notHTTP(err error) *handshake.Error {
 	return &handshake.Error{
 		Status: http.StatusBadRequest,
 		// It quotes the peer, however much that sent.
 		Err: fmt.Errorf("websocket: the opening handshake is no HTTP request: %.200v", err),
-	}, nil
+	}
+}
+
+// checkFields refuses the header fields that net/http's server refuses and
+// ReadRequest does not. (RFC 9112, sections 3.2 and 5.1)
+func checkFields(r *http.Request) error {
+	for _, c := range []byte(r.Host) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!$%&'()*+,-.:;=[]_~", c) >= 0) {
+			return fmt.Errorf("malformed Host %q", r.Host)
+		}
+	}
+	for name := range r.Header {
+		if strings.Contains(name, " ") {
+			return fmt.Errorf("space in header field name %q", name)
+		}
+	}
+	return nil
 }
 
 func isTimeout(err error) bool {
