@@ -49,7 +49,7 @@ func Serve(ln net.Listener, f func(ctx context.Context, c *Conn) error, o *Accep
 		// Out of descriptors, most likely: some will be free again.
 		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 		if l := a.options.Logger; l != nil {
-			l.Error("websocket: accepting a connection failed", "error", err, "again in", wait)
+			l.Error("websocket: accepting a connection failed", "error", err, "wait", wait)
 		}
 		time.Sleep(wait)
 	}
@@ -169,6 +169,9 @@ func (a *acceptor) badRequest(err error, from *limitReader) (*handshake.Error, e
 			Err:    fmt.Errorf("websocket: no whole opening handshake within %v (AcceptOptions.HandshakeTimeout): %w", a.timeout, from.err),
 		}, nil
 	case from.err != nil:
+		if errors.Is(from.err, io.EOF) {
+			return nil, fmt.Errorf("websocket: connection lost: the peer ended the stream before its opening handshake was whole: %w", io.ErrUnexpectedEOF)
+		}
 		return nil, lost(from.err)
 	}
 	return notHTTP(err), nil

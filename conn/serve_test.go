@@ -588,9 +588,9 @@ func TestServeAcceptErrors(t *testing.T) {
 		synctest.Wait()
 		lines := book.take()
 		require.Len(t, lines, 14)
-		require.Equal(t, `level=ERROR msg="websocket: accepting a connection failed" error="accept pipe: accept: too many open files" "again in"=5ms`, lines[0])
-		require.Contains(t, lines[11], `"again in"=1s`)
-		require.Contains(t, lines[12], `"again in"=5ms`)
+		require.Equal(t, `level=ERROR msg="websocket: accepting a connection failed" error="accept pipe: accept: too many open files" wait=5ms`, lines[0])
+		require.Contains(t, lines[11], `wait=1s`)
+		require.Contains(t, lines[12], `wait=5ms`)
 	})
 	bubble(t, "temporary, then closed", func(t *testing.T) {
 		d := newDoorway()

@@ -1,6 +1,9 @@
 package deflate
 
-import "math/bits"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // A code table is indexed by the next bits of the input, the first one lowest.
 // An entry says what they mean:
@@ -36,62 +39,71 @@ const (
 	distanceEntries = 402
 )
 
-// Symbols. (RFC 1951, section 3.2.5)
 const (
 	endOfBlock = 256
 	maxMatch   = 258
 )
 
+// The symbols, without the lengths of their codes. (RFC 1951, section 3.2.5)
 var (
-	literalSymbols  [288]entry // without the length of the code
-	distanceSymbols [32]entry
-	lengthSymbols   [19]entry
-
-	fixedLiterals  [1 << 9]entry
-	fixedDistances [1 << 5]entry
+	literalSymbols  = newLiteralSymbols()
+	distanceSymbols = newDistanceSymbols()
+	lengthSymbols   = newLengthSymbols()
 )
 
-func init() {
+// The tables of the fixed codes. (RFC 1951, section 3.2.6)
+var (
+	fixedLiterals  = newTable(9, fixedLens(), literalSymbols[:])
+	fixedDistances = newTable(5, bytes.Repeat([]byte{fixedDistanceBits}, 32), distanceSymbols[:])
+)
+
+func newLiteralSymbols() (symbols [288]entry) {
 	for i := range endOfBlock {
-		literalSymbols[i] = kindLiteral | entry(i)<<16
+		symbols[i] = kindLiteral | entry(i)<<16
 	}
-	literalSymbols[endOfBlock] = kindEnd
+	symbols[endOfBlock] = kindEnd
 	length := 3
 	for i := range 28 {
 		extra := max(i/4-1, 0)
-		literalSymbols[endOfBlock+1+i] = kindBase | entry(extra)<<8 | entry(length)<<16
+		symbols[endOfBlock+1+i] = kindBase | entry(extra)<<8 | entry(length)<<16
 		length += 1 << extra
 	}
-	literalSymbols[285] = kindBase | maxMatch<<16
+	symbols[285] = kindBase | maxMatch<<16
+	return symbols
+}
+
+func newDistanceSymbols() (symbols [32]entry) {
 	distance := 1
 	for i := range 30 {
 		extra := max(i/2-1, 0)
-		distanceSymbols[i] = kindBase | entry(extra)<<8 | entry(distance)<<16
+		symbols[i] = kindBase | entry(extra)<<8 | entry(distance)<<16
 		distance += 1 << extra
 	}
-	for i := range lengthSymbols {
-		lengthSymbols[i] = kindLiteral | entry(i)<<16
-	}
+	return symbols
+}
 
-	// (RFC 1951, section 3.2.6)
-	var lens [288]uint8
-	for i := range lens {
-		switch {
-		case i < 144:
-			lens[i] = 8
-		case i < 256:
-			lens[i] = 9
-		case i < 280:
-			lens[i] = 7
-		default:
-			lens[i] = 8
-		}
+func newLengthSymbols() (symbols [19]entry) {
+	for i := range symbols {
+		symbols[i] = kindLiteral | entry(i)<<16
 	}
-	build(fixedLiterals[:], 9, lens[:], literalSymbols[:])
-	for i := range 32 {
-		lens[i] = 5
-	}
-	build(fixedDistances[:], 5, lens[:32], distanceSymbols[:])
+	return symbols
+}
+
+func newTable(root int, lens []uint8, symbols []entry) []entry {
+	table := make([]entry, 1<<root)
+	build(table, root, lens, symbols)
+	return table
+}
+
+// fixedDistanceBits is the length of every distance's fixed code.
+const fixedDistanceBits = 5
+
+// fixedLens returns the lengths of the fixed code for literals and lengths.
+func fixedLens() []uint8 {
+	lens := bytes.Repeat([]byte{8}, 288)
+	copy(lens[144:], bytes.Repeat([]byte{9}, 256-144))
+	copy(lens[256:], bytes.Repeat([]byte{7}, 280-256))
+	return lens
 }
 
 // build makes the table of the canonical code whose lengths are lens. It reports

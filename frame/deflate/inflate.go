@@ -136,8 +136,8 @@ func (z *inflater) block() (bool, error) {
 		z.drop(z.n & 7) // to the next byte
 		z.state = stateStored
 	case 1:
-		z.lit, z.litRoot = fixedLiterals[:], 9
-		z.dist, z.distRoot = fixedDistances[:], 5
+		z.lit, z.litRoot = fixedLiterals, 9
+		z.dist, z.distRoot = fixedDistances, fixedDistanceBits
 		z.state = stateCodes
 	case 2:
 		z.state = stateCounts
