@@ -39,9 +39,15 @@ func main() {
 
 // run returns what ended the last connection, or why there was none.
 func run(s *settings, d *display) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second interrupt ends the program at once
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		signal.Stop(interrupted) // a second one ends the program at once
+		cancel()
+	}()
 	if s.trace {
 		s.dial.Trace = d.trace()
 	}
