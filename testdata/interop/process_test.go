@@ -177,7 +177,7 @@ func startOn(t *testing.T, names []string, ready string, command func(addr map[s
 			return p, addr
 		}
 		p.stop()
-		taken := regexp.MustCompile(`(?i)in use|cannot bind|could not bind|bind\(\)|could not create listening|error setting up`)
+		taken := regexp.MustCompile(`(?i)address already in use|could not create listening sockets`)
 		require.Regexp(t, taken, strings.Join(p.output(), "\n"), "%s does not start", args[0])
 	}
 	require.Fail(t, "no port stays free", "%v", names)
