@@ -173,9 +173,14 @@ func table() string {
 	return b.String()
 }
 
-// writeTable puts the table between its marks in a file.
+// writeTable puts the table between its marks in a file, if nobody is missing.
 func writeTable(file string) error {
 	const begin, end = "<!-- table of peers -->\n", "<!-- end of table -->\n"
+	for _, p := range peers {
+		if p.missing != "" {
+			return fmt.Errorf("the table of %s stays as it is: %s", file, p.missing)
+		}
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
