@@ -15,7 +15,7 @@ import (
 )
 
 // maxInput is the longest message from standard input in bytes.
-const maxInput = 32 << 20
+const maxInput = 16 << 20
 
 // client is what outlives a connection: with -reconnect the next one goes on
 // where the last one was lost.

@@ -20,10 +20,11 @@ const help = `wscat is a WebSocket client for the command line.
 
   wscat [flags] ws://host/path      (or wss://)
 
-Each line of standard input is sent as a text message. On a terminal messages
-are shown with their time, > for sent and < for received, binary ones as hex,
-control characters escaped. In a pipe standard output has the payloads that come
-and nothing else, one a line, binary ones as hex. All else goes to standard error.
+Each line of standard input, of up to 16 MiB, is sent as a text message. On a
+terminal messages are shown with their time, > for sent and < for received, binary
+ones as hex, control characters escaped. In a pipe standard output has the payloads
+that come and nothing else, one a line, binary ones as hex; all else goes to
+standard error.
 
 At the end of the input wscat waits until nothing has come for a second, or with
 -n until that many messages have; then it closes the connection. After Ctrl-D on
@@ -90,7 +91,7 @@ func parse(args []string, typed bool) (*settings, error) {
 		return nil
 	})
 	f.StringVar(&s.dial.Origin, "origin", "", "send an Origin header, such as `https://example.com`")
-	f.Func("proxy", "go through a proxy at `URL`: http, https or socks5 (default: as HTTP_PROXY, HTTPS_PROXY and NO_PROXY say)", func(v string) error {
+	f.Func("proxy", "go through a proxy at `URL`: http, https or socks5 (default: as\nHTTP_PROXY, HTTPS_PROXY and NO_PROXY say)", func(v string) error {
 		u, err := url.Parse(v)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5") {
 			return errors.New("it is not http://host:port, https://host:port or socks5://host:port")
@@ -110,10 +111,10 @@ func parse(args []string, typed bool) (*settings, error) {
 	f.DurationVar(&s.wait, "wait", time.Second, "after the input, wait until nothing has come for so long; negative: for ever")
 	code := f.Uint("close", uint(frame.CloseNormal), "close with this `code`, 1005 for none")
 	f.StringVar(&s.reason, "reason", "", "close with this reason, at most 123 bytes")
-	f.DurationVar(&s.ping, "ping", 0, "send a Ping so often, and show how long its Pong took")
-	f.BoolVar(&s.trace, "trace", false, "show every frame on standard error")
+	f.DurationVar(&s.ping, "ping", 0, "send a Ping so often, the first one at once, and show how long its Pong took")
+	f.BoolVar(&s.trace, "trace", false, "show every frame on standard error: direction, opcode, FIN, RSV, length and\nthe first bytes of the payload")
 	f.BoolVar(&s.redial, "reconnect", false, "connect again when the connection is lost or closed by the other end,\nand after a failed attempt; a message may be lost with the connection")
-	f.DurationVar(&s.dial.RedialWait, "reconnect-wait", 5*time.Second, "longest wait before the first attempt; it is random, and doubles with each attempt up to a minute")
+	f.DurationVar(&s.dial.RedialWait, "reconnect-wait", 5*time.Second, "longest wait before the first new attempt; it is random, and longer with\neach attempt that fails, up to a minute")
 	if err := f.Parse(args); err != nil {
 		if err == flag.ErrHelp {
 			fmt.Print(help)

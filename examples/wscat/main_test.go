@@ -556,6 +556,18 @@ func speak(t *testing.T, f func(nc net.Conn)) (url string) {
 	return "ws" + strings.TrimPrefix(s.URL, "http") + "/"
 }
 
+// nowhere returns a URL where nobody listens until the end of the test.
+func nowhere(t *testing.T) (url string) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	addr, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	return fmt.Sprintf("ws://127.0.0.1:%d/", addr.(*syscall.SockaddrInet4).Port)
+}
+
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[frame.CloseCode]int{
@@ -595,10 +607,7 @@ func TestStatus(t *testing.T) {
 		})
 	}
 	t.Run("nobody listens", func(t *testing.T) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		ln.Close()
-		_, stderr, status := pipe(t, "", "ws://"+ln.Addr().String()+"/")
+		_, stderr, status := pipe(t, "", nowhere(t))
 		assert.Contains(t, stderr, "connection refused")
 		assert.Equal(t, 1, status)
 	})
@@ -695,10 +704,7 @@ func TestReconnect(t *testing.T) {
 		assert.Equal(t, 1, status)
 	})
 	t.Run("interrupted while it waits", func(t *testing.T) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		ln.Close()
-		p := start(t, "-reconnect", "-reconnect-wait", "1h", "ws://"+ln.Addr().String())
+		p := start(t, "-reconnect", "-reconnect-wait", "1h", nowhere(t))
 		p.stderr.await(t, "connection refused; attempt 1 in ")
 		require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
 		assert.Equal(t, 1, p.status(t))
@@ -799,7 +805,7 @@ func TestWrongInput(t *testing.T) {
 	}{
 		{"a line that is not UTF-8", "good\n\xff\nmore\n", nil, "message 2 of standard input is not UTF-8"},
 		{"a message of -x that is not UTF-8", "", []string{"-x", "good", "-x", "\xff"}, "a message of -x is not UTF-8"},
-		{"a line over the limit", "good\n" + strings.Repeat("x", maxInput+1), nil, "message 2 of standard input is over 33554432 bytes"},
+		{"a line over the limit", "good\n" + strings.Repeat("x", maxInput+1), nil, "message 2 of standard input is over 16777216 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := make(chan string, 10)
@@ -837,8 +843,8 @@ func TestLongestInput(t *testing.T) {
 		return nil
 	}, &conn.AcceptOptions{Options: conn.Options{ReadLimit: -1}})
 	long := strings.Repeat("x", maxInput)
-	stdout, stderr, status := pipe(t, long+"\n"+long, "-n", "2", url)
-	assert.Equal(t, "33554432\n33554432\n", stdout)
+	stdout, stderr, status := pipe(t, long+"\nhi\n", "-n", "2", url)
+	assert.Equal(t, "16777216\n2\n", stdout)
 	assert.Empty(t, stderr)
 	assert.Equal(t, 0, status)
 }
