@@ -75,7 +75,10 @@ for size in [0, 1, 125, 126, 65535, 65536, 1 << 20]:
 @add("fragments from us")
 async def _(session):
     data = pattern(200000)
-    async with dial(session, config["scripted"] + "fragments") as ws:
+    # aiohttp 3.8 takes what follows a Ping between compressed fragments for data
+    # that is not compressed.
+    path = "fragments" if config["deflate"] else "fragments?ping"
+    async with dial(session, config["scripted"] + path) as ws:
         await ws.send_bytes(data)
         expect(await ws.receive_bytes(), data)
 

@@ -88,7 +88,7 @@ async def _():
 @add("fragments from us")
 async def _():
     data = pattern(200000)
-    async with dial(config["scripted"] + "fragments") as ws:
+    async with dial(config["scripted"] + "fragments?ping") as ws:
         await ws.send(data)
         expect(await ws.recv(), data)
 

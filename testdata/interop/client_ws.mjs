@@ -94,7 +94,7 @@ add("fragments to us", async () => {
 	await close(ws, 1000);
 });
 add("fragments from us", async () => {
-	const ws = await open(config.scripted + "fragments"), data = pattern(200000);
+	const ws = await open(config.scripted + "fragments?ping"), data = pattern(200000);
 	ws.send(data);
 	expect(await next(ws), data);
 	await close(ws, 1000);

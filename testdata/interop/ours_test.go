@@ -33,8 +33,9 @@ func echoServer(t *testing.T, args ...string) (url string) {
 }
 
 // ours is a server of this library that does what the last element of the path
-// asks for: echo, fragments, ping, close?code=C&reason=R, kill, refuse, and on
-// net/http also unauthorized. It tells of the connections whose query has an id.
+// asks for: echo, fragments, fragments?ping, ping, close?code=C&reason=R, kill,
+// refuse, and on net/http also unauthorized. It tells of the connections whose
+// query has an id.
 type ours struct {
 	url string // with a slash at its end
 
@@ -145,7 +146,7 @@ func script(ctx context.Context, c *conn.Conn) error {
 	u := c.Request().URL
 	switch path.Base(u.Path) {
 	case "fragments":
-		return inFragments(ctx, c)
+		return inFragments(ctx, c, u.Query().Has("ping"))
 	case "ping":
 		return ping(ctx, c)
 	case "close":
@@ -169,24 +170,38 @@ func script(ctx context.Context, c *conn.Conn) error {
 }
 
 // inFragments echoes every message in two fragments or more, with a Ping in
-// between that nobody waits for.
-func inFragments(ctx context.Context, c *conn.Conn) error {
-	for {
+// between on demand.
+func inFragments(ctx context.Context, c *conn.Conn, ping bool) error {
+	type result struct {
+		mt   conn.MessageType
+		data []byte
+		err  error
+	}
+	next := make(chan result, 1)
+	read := func() {
 		mt, data, err := c.Read(ctx)
+		next <- result{mt, data, err}
+	}
+	read()
+	for {
+		m := <-next
+		if m.err != nil {
+			return m.err
+		}
+		go read() // it sees the Pong
+		w, err := c.Writer(ctx, m.mt)
 		if err != nil {
 			return err
 		}
-		w, err := c.Writer(ctx, mt)
-		if err != nil {
+		if _, err := w.Write(m.data[:len(m.data)/2]); err != nil {
 			return err
 		}
-		if _, err := w.Write(data[:len(data)/2]); err != nil {
-			return err
+		if ping {
+			if _, err := c.Ping(ctx); err != nil {
+				return err
+			}
 		}
-		asked, cancel := context.WithCancel(ctx)
-		cancel()
-		c.Ping(asked)
-		if _, err := w.Write(data[len(data)/2:]); err != nil {
+		if _, err := w.Write(m.data[len(m.data)/2:]); err != nil {
 			return err
 		}
 		if err := w.Close(); err != nil {
