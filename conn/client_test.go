@@ -502,6 +502,32 @@ func requireDiscreet(t testing.TB, err error) {
 	require.Equal(t, 1, strings.Count(err.Error(), "websocket: "), err)
 }
 
+// cancelling is a net.Conn that has its context end just when deadlines are
+// cleared.
+type cancelling struct {
+	net.Conn
+	cancel context.CancelFunc
+}
+
+func (c cancelling) SetDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.cancel()
+		synctest.Wait() // for whoever the end of the context wakes
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+// A context that ends while the handshake begins is not forgotten.
+func TestClientCancelAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := streamPair()
+		defer theirs.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := Client(ctx, cancelling{ours, cancel}, "ws://example.com/", &DialOptions{HandshakeTimeout: time.Hour})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
 // A context that ends when all is over changes nothing, nor does the time that
 // an http.Client has.
 func TestOpeningOutlivesContext(t *testing.T) {

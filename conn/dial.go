@@ -294,6 +294,8 @@ func (d *dialer) client(parent context.Context, nc net.Conn, rawURL string) (c *
 	if err := ctx.Err(); err != nil {
 		return nil, dialError(ctx, req.URL, err)
 	}
+	// Before the end of ctx sets one.
+	nc.SetDeadline(time.Time{})
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		nc.SetDeadline(longAgo)
@@ -309,7 +311,6 @@ func (d *dialer) client(parent context.Context, nc net.Conn, rawURL string) (c *
 			c, err = nil, dialError(ctx, req.URL, ctx.Err())
 		}
 	}()
-	nc.SetDeadline(time.Time{})
 	var request bytes.Buffer
 	if err := req.Write(&request); err != nil {
 		return nil, dialError(ctx, req.URL, err)
