@@ -368,6 +368,7 @@ var slowServers = []struct {
 	drip   string // what follows, every second
 }{
 	{name: "never answers"},
+	{name: "never answers under TLS", tls: true},
 	{name: "half a status line", behind: "HTTP/1.1 10"},
 	{name: "half a header", behind: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: web"},
 	{name: "a header without end", behind: "HTTP/1.1 101 Switching Protocols\r\n", drip: "X: y\r\n"},

@@ -403,5 +403,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			one.DialContext = tunnel{t.base, proxy}.dial
 		}
 	}
-	return one.RoundTrip(r)
+	resp, err := one.RoundTrip(r)
+	if err != nil {
+		// A dial that nobody waits for any more goes on, for the sake of requests
+		// to come, unless it is told that there will be none.
+		one.CloseIdleConnections()
+	}
+	return resp, err
 }

@@ -667,6 +667,60 @@ func TestDialErrors(t *testing.T) {
 	}
 }
 
+// A dial that nobody waits for any more is not left behind.
+func TestDialGivenUp(t *testing.T) {
+	tests := []struct {
+		name string
+		dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	}{
+		{"in DialContext", func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}},
+		{"in DialContext, which then succeeds", func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			ours, theirs := streamPair()
+			go func() {
+				io.Copy(io.Discard, theirs)
+				theirs.Close()
+			}()
+			return ours, nil
+		}},
+		{"in DialContext, which does not heed its context", func(ctx context.Context, _, _ string) (net.Conn, error) {
+			time.Sleep(time.Minute)
+			ours, theirs := streamPair()
+			go func() {
+				io.Copy(io.Discard, theirs)
+				theirs.Close()
+			}()
+			return ours, nil
+		}},
+		{"in the TLS handshake", func(ctx context.Context, _, _ string) (net.Conn, error) {
+			ours, theirs := streamPair()
+			go func() {
+				io.Copy(io.Discard, theirs)
+				theirs.Close()
+			}()
+			return ours, nil
+		}},
+	}
+	for _, test := range tests {
+		for _, scheme := range []string{"ws", "wss"} {
+			bubble(t, test.name+", "+scheme, func(t *testing.T) {
+				begin := time.Now()
+				_, _, err := Dial(t.Context(), scheme+"://a.test/", &DialOptions{
+					HTTPClient:       &http.Client{Transport: &http.Transport{DialContext: test.dial}},
+					HandshakeTimeout: time.Second,
+				})
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.ErrorContains(t, err, "HandshakeTimeout")
+				require.Equal(t, time.Second, time.Since(begin))
+				time.Sleep(time.Minute) // nothing is blocked after that
+			})
+		}
+	}
+}
+
 // TestDialNothingLeft dials real servers that do all kinds of things: no goroutine
 // and no descriptor may be left of it.
 func TestDialNothingLeft(t *testing.T) {
