@@ -128,6 +128,7 @@ func (d *dialer) dial(parent context.Context, rawURL string) (*Conn, *http.Respo
 	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { got = info.Conn },
 	}))
+	last := req
 	// A copy: its Timeout would go on after the handshake, and wrap the body.
 	hc := *d.http
 	hc.Timeout = 0
@@ -136,6 +137,7 @@ func (d *dialer) dial(parent context.Context, rawURL string) (*Conn, *http.Respo
 		if err := redirect(r, via); err != nil {
 			return err
 		}
+		last = r
 		if d.http.CheckRedirect != nil {
 			return d.http.CheckRedirect(r, via)
 		}
@@ -147,6 +149,9 @@ func (d *dialer) dial(parent context.Context, rawURL string) (*Conn, *http.Respo
 	resp, err := hc.Do(req)
 	if err != nil {
 		return nil, bodyless(resp), dialError(ctx, req.URL, err)
+	}
+	if resp.Request == nil { // a RoundTripper of the user's
+		resp.Request = last
 	}
 	agreement, err := d.terms.Check(resp.Request, resp)
 	if err != nil {

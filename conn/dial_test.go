@@ -280,6 +280,13 @@ func TestDialRoundTripper(t *testing.T) {
 		}},
 		{name: "without GotConn", url: "ws://a.test/", rt: withoutTrace},
 		{name: "without GotConn, wss", url: "wss://a.test/", rt: withoutTrace},
+		{name: "its response has no request", url: "ws://a.test/", addr: streamAddr("server"), rt: func(r *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(r)
+			if resp != nil {
+				resp.Request = nil
+			}
+			return resp, err
+		}},
 		{name: "its refusal has no request and no header", url: "ws://a.test/", text: "404 Not Found", rt: func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 404}, nil
 		}},
