@@ -173,7 +173,9 @@ func (d *dialer) connect(ctx, parent context.Context, nc net.Conn, resp *http.Re
 	}
 	var rwc io.ReadWriteCloser = body
 	var early []byte
-	if nc != nil {
+	// A connection without deadlines, that of a tunnel through SSH for instance,
+	// is used through the body.
+	if nc != nil && nc.SetReadDeadline(longAgo) == nil {
 		var err error
 		if early, err = buffered(ctx, nc, body); err != nil {
 			return nil, err
@@ -186,13 +188,11 @@ func (d *dialer) connect(ctx, parent context.Context, nc net.Conn, resp *http.Re
 }
 
 // buffered returns what net/http has read behind the response. It stands in a
-// buffer behind body, whose next reads are from nc, and are made to fail.
+// buffer behind body, whose next reads are from nc, and fail: the deadline of nc is
+// over. In the end it has none.
 func buffered(ctx context.Context, nc net.Conn, body io.Reader) ([]byte, error) {
 	stop := context.AfterFunc(ctx, func() { nc.Close() }) // should it not know deadlines
 	defer stop()
-	if err := nc.SetReadDeadline(longAgo); err != nil {
-		return nil, err
-	}
 	var early []byte
 	b := getBuffer(minReadBuffer)
 	defer putBuffer(b)

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,6 +26,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"rfc6455/frame"
 	"rfc6455/handshake"
 )
 
@@ -325,6 +327,40 @@ func TestDialRoundTripper(t *testing.T) {
 			require.Equal(t, 101, resp.StatusCode)
 			require.Equal(t, test.addr, c.RemoteAddr())
 			require.NotNil(t, c.Request())
+			talk(t, c)
+		})
+	}
+}
+
+// A connection without deadlines is good enough, as it is for New: that of a
+// tunnel through SSH, for instance.
+func TestDialNoDeadlines(t *testing.T) {
+	hello := string(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.OpText}, []byte("hello")))
+	for _, behind := range []string{"", hello, hello[:1], hello + hello[:3]} {
+		bubble(t, fmt.Sprint(len(behind)), func(t *testing.T) {
+			sent := make(chan struct{})
+			w := &world{t: t, at: map[string]func(net.Conn){"a.test:80": func(nc net.Conn) {
+				r, err := http.ReadRequest(bufio.NewReader(nc))
+				if !assert.NoError(t, err) {
+					return
+				}
+				io.WriteString(nc, accepting(r)+behind)
+				<-sent
+				io.WriteString(nc, (hello + hello)[len(behind):])
+				serveEcho(context.Background(), New(nc, frame.Server, nil, nil))
+			}}}
+			tr := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				nc, err := w.dial(ctx, network, addr)
+				return forgetful{nc}, err
+			}}
+			c, _, err := Dial(t.Context(), "ws://a.test/", &DialOptions{HTTPClient: &http.Client{Transport: tr}})
+			close(sent)
+			require.NoError(t, err)
+			for range 2 {
+				_, p, err := c.Read(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, "hello", string(p))
+			}
 			talk(t, c)
 		})
 	}
