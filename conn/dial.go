@@ -222,10 +222,10 @@ func redirect(r *http.Request, via []*http.Request) error {
 	case "wss":
 		r.URL.Scheme = "https"
 	}
-	first := via[0].URL
-	if first.Scheme == "https" && r.URL.Scheme != "https" {
+	if via[len(via)-1].URL.Scheme == "https" && r.URL.Scheme != "https" {
 		return errors.New("redirected from wss to ws, which is not followed")
 	}
+	first := via[0].URL
 	foreign := false
 	for _, v := range append(via[1:len(via):len(via)], r) {
 		foreign = foreign || v.URL.Scheme != first.Scheme || !strings.EqualFold(v.URL.Host, first.Host)

@@ -494,6 +494,7 @@ func TestDialRedirects(t *testing.T) {
 		{name: "credentials in the Location", to: map[string]string{"http://a.test/": "ws://other:word@b.test/"}, want: []asked{{"http://a.test/", both}, {"http://b.test/", "Basic b3RoZXI6d29yZA==, "}}},
 		{name: "from wss to ws", url: "wss://user:password@a.test/", to: map[string]string{"https://a.test/": "ws://a.test/"}, want: []asked{{"https://a.test/", both}}, text: "redirected from wss to ws, which is not followed"},
 		{name: "from https to http", url: "https://user:password@a.test/", to: map[string]string{"https://a.test/": "http://a.test/"}, want: []asked{{"https://a.test/", both}}, text: "redirected from wss to ws, which is not followed"},
+		{name: "from ws to wss to ws", to: map[string]string{"http://a.test/": "wss://a.test/", "https://a.test/": "ws://a.test/two"}, want: []asked{{"http://a.test/", both}, {"https://a.test/", ", "}}, text: "redirected from wss to ws, which is not followed"},
 		{name: "another scheme", to: map[string]string{"http://a.test/": "ftp://a.test/?token=secret"}, want: []asked{{"http://a.test/", both}}, text: `unsupported protocol scheme "ftp"`},
 		{name: "no host", to: map[string]string{"http://a.test/": "ws:///?token=secret"}, want: []asked{{"http://a.test/", both}}, text: "no Host"},
 		{name: "no Location", to: map[string]string{"http://a.test/": "-"}, want: []asked{{"http://a.test/", both}}, text: "server answered the opening handshake with 302 Found"},
