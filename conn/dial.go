@@ -278,8 +278,12 @@ func dialError(ctx context.Context, u *url.URL, err error) error {
 		}
 	}
 	text := "%w"
-	if strings.Contains(err.Error(), "response headers exceeded") {
+	switch {
+	case strings.Contains(err.Error(), "response headers exceeded"):
 		text = "%w (DialOptions.HandshakeBytes)"
+	case strings.HasPrefix(err.Error(), "failed to parse Location"):
+		// It quotes it; what a server adds to may be a query of ours.
+		err = errors.New("redirected, to a Location that is no URL")
 	}
 	scheme := "ws"
 	if u.Scheme == "https" {

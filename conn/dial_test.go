@@ -498,6 +498,7 @@ func TestDialRedirects(t *testing.T) {
 		{name: "another scheme", to: map[string]string{"http://a.test/": "ftp://a.test/?token=secret"}, want: []asked{{"http://a.test/", both}}, text: `unsupported protocol scheme "ftp"`},
 		{name: "no host", to: map[string]string{"http://a.test/": "ws:///?token=secret"}, want: []asked{{"http://a.test/", both}}, text: "no Host"},
 		{name: "no Location", to: map[string]string{"http://a.test/": "-"}, want: []asked{{"http://a.test/", both}}, text: "server answered the opening handshake with 302 Found"},
+		{name: "no URL", to: map[string]string{"http://a.test/": "ws://user:password@[::1/?token=secret"}, want: []asked{{"http://a.test/", both}}, text: "redirected, to a Location that is no URL"},
 		{name: "nobody there", to: map[string]string{"http://a.test/": "ws://nobody.test/?token=secret"}, want: []asked{{"http://a.test/", both}}, text: "connection refused"},
 		{name: "in circles", to: map[string]string{"http://a.test/": "/"}, want: func() (all []asked) {
 			for range 10 {
