@@ -625,6 +625,8 @@ func strictResponses() (rows []strictResponse) {
 			response: text(fmt.Sprintf("HTTP/1.1 %d Text\r\nContent-Length: 0\r\n\r\n", code)),
 		})
 	}
+	instead("HTTP/1.0", "HTTP/1.1", "HTTP/1.0", "server's response is HTTP/1.0, which has no 101 (RFC 9110, section 15.2)")
+	instead("HTTP/1.0, kept alive", "HTTP/1.1 101 Switching Protocols", "HTTP/1.0 101 Switching Protocols\r\nConnection: keep-alive", "HTTP/1.0")
 	instead("another reason", "Switching Protocols", "Web Socket Protocol Handshake", "")
 	instead("no reason", " Switching Protocols", "", "")
 
@@ -641,6 +643,8 @@ func strictResponses() (rows []strictResponse) {
 	instead("another", connection, "Connection: keep-alive\r\n", `server's Connection is "keep-alive", it must have "Upgrade"`)
 	instead("a list", connection, "Connection: keep-alive, upgrade\r\n", "")
 	instead("two fields", connection, "Connection: keep-alive\r\nConnection: Upgrade\r\n", "")
+	// net/http does not tell what else is there.
+	instead("closed", connection, "Connection: close, Upgrade\r\n", `server's Connection is "close", it must have "Upgrade"`)
 
 	section = "4.1 Sec-WebSocket-Accept"
 	instead("missing", accept, "", "server's Sec-WebSocket-Accept is missing (RFC 6455, section 4.1)")

@@ -153,7 +153,7 @@ func (d *dialer) dial(parent context.Context, rawURL string) (*Conn, *http.Respo
 	if resp.Request == nil { // a RoundTripper of the user's
 		resp.Request = last
 	}
-	agreement, err := d.terms.Check(resp.Request, resp)
+	agreement, err := d.check(resp.Request, resp)
 	if err != nil {
 		return nil, resp, refused(err, resp)
 	}
@@ -163,6 +163,23 @@ func (d *dialer) dial(parent context.Context, rawURL string) (*Conn, *http.Respo
 		return nil, bodyless(resp), dialError(ctx, req.URL, err)
 	}
 	return c, bodyless(resp), nil
+}
+
+// check looks at the response to req and returns what was agreed on.
+func (d *dialer) check(req *http.Request, resp *http.Response) (*handshake.Agreement, error) {
+	if resp.Close && resp.StatusCode == http.StatusSwitchingProtocols && resp.Header != nil && len(resp.Header["Connection"]) == 0 {
+		// net/http takes a Connection field with "close" in it away.
+		resp.Header.Set("Connection", "close")
+	}
+	agreement, err := d.terms.Check(req, resp)
+	if err == nil && resp.ProtoMajor == 1 && resp.ProtoMinor == 0 {
+		err = &handshake.ResponseError{
+			Status: resp.StatusCode,
+			Header: resp.Header,
+			Err:    errors.New("websocket: server's response is HTTP/1.0, which has no 101 (RFC 9110, section 15.2)"),
+		}
+	}
+	return agreement, err
 }
 
 // connect makes the connection of a response that was checked.
@@ -331,7 +348,7 @@ func (d *dialer) client(parent context.Context, nc net.Conn, rawURL string) (c *
 	if err != nil {
 		return nil, dialError(ctx, req.URL, err)
 	}
-	agreement, err := d.terms.Check(req, resp)
+	agreement, err := d.check(req, resp)
 	if err != nil {
 		return nil, refused(err, resp)
 	}
