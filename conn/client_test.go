@@ -680,6 +680,7 @@ func strictResponses() (rows []strictResponse) {
 	behind("none", "X-Sec-WebSocket-Extensions: permessage-deflate", "")
 
 	section = "HTTP"
+	add(strictResponse{name: "nothing", response: text(""), text: "the server ended the stream before its response", is: io.ErrUnexpectedEOF})
 	add(strictResponse{name: "half a line", response: text("HTTP/1.1 101 Swi"), text: "unexpected EOF", is: io.ErrUnexpectedEOF})
 	add(strictResponse{name: "half a header", response: text(status + upgrade), text: "unexpected EOF", is: io.ErrUnexpectedEOF})
 	add(strictResponse{name: "another protocol", response: text("SSH-2.0-OpenSSH_9.9\r\n"), text: "malformed HTTP"})

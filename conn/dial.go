@@ -282,6 +282,8 @@ func bodyless(resp *http.Response) *http.Response {
 	return resp
 }
 
+var errNoResponse = fmt.Errorf("the server ended the stream before its response: %w", io.ErrUnexpectedEOF)
+
 // dialError describes why there is no connection to u.
 func dialError(ctx context.Context, u *url.URL, err error) error {
 	// It has the URL, with its query, and a method that nobody asked for.
@@ -293,6 +295,9 @@ func dialError(ctx context.Context, u *url.URL, err error) error {
 		if err = context.Cause(ctx); !errors.Is(err, ctx.Err()) {
 			err = ctx.Err()
 		}
+	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = errNoResponse
 	}
 	text := "%w"
 	switch {
@@ -373,7 +378,7 @@ func (d *dialer) response(nc net.Conn, req *http.Request) (*http.Response, []byt
 		case err != nil && limit.err != nil && limit.err != io.EOF:
 			return nil, nil, limit.err
 		case err == io.ErrUnexpectedEOF:
-			return nil, nil, fmt.Errorf("the server ended the stream before its response: %w", err)
+			return nil, nil, err
 		case err != nil:
 			return nil, nil, fmt.Errorf("the response is not HTTP: %w", err)
 		case resp.StatusCode/100 == 1 && resp.StatusCode != http.StatusSwitchingProtocols:

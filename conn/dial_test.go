@@ -693,8 +693,10 @@ func TestDialErrors(t *testing.T) {
 	}{
 		{"nobody there", "ws://user:password@nobody.test:81/p?token=secret", []string{"ws://nobody.test:81: ", "connection refused"}},
 		{"nobody there, wss", "wss://user:password@nobody.test/p?token=secret", []string{"wss://nobody.test: ", "connection refused"}},
+		{"says nothing", "ws://user:password@a.test/p?token=secret", []string{"ws://a.test: the server ended the stream before its response: unexpected EOF"}},
 		{"no TLS", "wss://user:password@a.test/p?token=secret", []string{"wss://a.test: ", "HTTP response to HTTPS client"}},
 		{"another's certificate", "wss://user:password@b.test/p?token=secret", []string{"wss://b.test: ", "certificate"}},
+		{"hangs up in the TLS handshake", "wss://user:password@c.test/p?token=secret", []string{"wss://c.test: ", "the server ended the stream before its response: unexpected EOF"}},
 		{"refuses", "ws://user:password@c.test/p?token=secret", []string{`websocket: server answered the opening handshake with 403 Forbidden: "no"`}},
 	}
 	for _, test := range tests {
