@@ -625,6 +625,9 @@ func strictResponses() (rows []strictResponse) {
 			response: text(fmt.Sprintf("HTTP/1.1 %d Text\r\nContent-Length: 0\r\n\r\n", code)),
 		})
 	}
+	instead("200 with the header of a 101", "101 Switching Protocols", "200 OK", "with 200 OK")
+	rows[len(rows)-1].status = 200
+	add(strictResponse{name: "302 without a Location", status: 302, text: "with 302 Found", response: text("HTTP/1.1 302 Found\r\n\r\n")})
 	instead("HTTP/1.0", "HTTP/1.1", "HTTP/1.0", "server's response is HTTP/1.0, which has no 101 (RFC 9110, section 15.2)")
 	instead("HTTP/1.0, kept alive", "HTTP/1.1 101 Switching Protocols", "HTTP/1.0 101 Switching Protocols\r\nConnection: keep-alive", "HTTP/1.0")
 	instead("another reason", "Switching Protocols", "Web Socket Protocol Handshake", "")
@@ -791,6 +794,81 @@ func TestOpeningHandshakeBytes(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, letters(3_000), string(p))
 			c.CloseNow()
+		}
+	})
+}
+
+func TestOpeningRefused(t *testing.T) {
+	body := letters(5_000)
+	chunked := func(s string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(s), s) }
+	tests := []struct {
+		name    string
+		fields  string
+		body    string
+		endless string
+		open    bool // the server leaves the stream open and sends no more
+		want    string
+	}{
+		{name: "no body", fields: "Content-Length: 0\r\n"},
+		{name: "a short body", fields: "Content-Length: 9\r\n", body: "Not you.\n", want: "Not you.\n"},
+		{name: "a short body, kept alive", fields: "Content-Length: 9\r\n", body: "Not you.\n", open: true, want: "Not you.\n"},
+		{name: "up to the end of the stream", body: "Not you.\n", want: "Not you.\n"},
+		{name: "chunked", fields: "Transfer-Encoding: chunked\r\n", body: chunked("Not you.\n"), want: "Not you.\n"},
+		{name: "1024 bytes", fields: "Content-Length: 1024\r\n", body: body[:1024], want: body[:1024]},
+		{name: "a long body", fields: "Content-Length: 5000\r\n", body: body, want: body[:1024]},
+		{name: "a long body, kept alive", fields: "Content-Length: 5000\r\n", body: body, open: true, want: body[:1024]},
+		{name: "a long chunked body", fields: "Transfer-Encoding: chunked\r\n", body: chunked(body), want: body[:1024]},
+		{name: "a long chunked body without its end", fields: "Transfer-Encoding: chunked\r\n", body: chunked(body)[:2_000], open: true, want: body[:1024]},
+		{name: "cut off", fields: "Content-Length: 5000\r\n", body: body[:10], want: body[:10]},
+		{name: "not cut off yet", fields: "Content-Length: 5000\r\n", body: body[:1024], open: true, want: body[:1024]},
+		{name: "slow", fields: "Content-Length: 5000\r\n", body: body[:10], open: true, want: body[:10]},
+		{name: "endless", endless: "x", want: strings.Repeat("x", 1024)},
+		{name: "endless, announced", fields: "Content-Length: 9223372036854775807\r\n", endless: "x", want: strings.Repeat("x", 1024)},
+		{name: "endless, in chunks", fields: "Transfer-Encoding: chunked\r\n", endless: "1\r\nx\r\n", want: strings.Repeat("x", 1024)},
+		{name: "packed", fields: "Content-Encoding: gzip\r\nContent-Length: 4\r\n", body: "\x1f\x8b\xff\x00", want: "\x1f\x8b\xff\x00"},
+	}
+	everyOpening(t, func(t *testing.T, way opening) {
+		for _, test := range tests {
+			for _, limit := range []int{0, -1} {
+				begin := time.Now()
+				c, resp, err := way.open(t.Context(), t, &DialOptions{HandshakeBytes: limit}, func(nc net.Conn) {
+					_, err := http.ReadRequest(bufio.NewReader(nc))
+					if !assert.NoError(t, err) {
+						return
+					}
+					for _, err = io.WriteString(nc, "HTTP/1.1 403 Forbidden\r\nX-Reason: test\r\n"+test.fields+"\r\n"+test.body); err == nil && test.endless != ""; {
+						_, err = io.WriteString(nc, strings.Repeat(test.endless, 1_000))
+					}
+					if test.open {
+						io.Copy(io.Discard, nc)
+					}
+				})
+				require.Nil(t, c)
+				refusal, ok := errors.AsType[*handshake.ResponseError](err)
+				require.True(t, ok, "%s: %v", test.name, err)
+				require.Equal(t, http.StatusForbidden, refusal.Status)
+				require.Equal(t, "test", refusal.Header.Get("X-Reason"))
+				require.Equal(t, test.want, string(refusal.Body), test.name)
+				require.ErrorContains(t, err, "websocket: server answered the opening handshake with 403 Forbidden")
+				require.Less(t, len(err.Error()), 1_000)
+				if test.want == "Not you.\n" {
+					require.ErrorContains(t, err, `: "Not you."`)
+				}
+				if way.dial {
+					require.NotNil(t, resp)
+					require.Equal(t, http.StatusForbidden, resp.StatusCode)
+					got, err := io.ReadAll(resp.Body)
+					require.NoError(t, err)
+					require.Equal(t, test.want, string(got), test.name)
+					require.NoError(t, resp.Body.Close())
+				}
+				if test.name == "slow" {
+					require.Equal(t, 10*time.Second, time.Since(begin), "it is waited for, but not for ever")
+				} else {
+					require.Zero(t, time.Since(begin), test.name)
+				}
+				synctest.Wait()
+			}
 		}
 	})
 }

@@ -339,7 +339,9 @@ func (d *dialer) client(parent context.Context, nc net.Conn, rawURL string) (c *
 			if c != nil {
 				c.CloseNow()
 			}
-			c, err = nil, dialError(ctx, req.URL, ctx.Err())
+			if _, ok := errors.AsType[*handshake.ResponseError](err); !ok { // whose body took too long
+				c, err = nil, dialError(ctx, req.URL, ctx.Err())
+			}
 		}
 	}()
 	var request bytes.Buffer
@@ -385,6 +387,8 @@ func (d *dialer) response(nc net.Conn, req *http.Request) (*http.Response, []byt
 			continue // Early hints, for instance. (RFC 9110, section 15.2)
 		}
 		limit.left = max(limit.left, bodyBytes)
+		// Closing the body would read to its end.
+		resp.Body = io.NopCloser(resp.Body)
 		early, _ := br.Peek(br.Buffered())
 		return resp, early, nil
 	}
