@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"rfc6455/frame"
 )
@@ -17,28 +18,39 @@ import (
 // message boundaries, for protocols that are made for TCP. The peer must use
 // messages as a stream, too.
 //
-// Each Write sends one message of type t; the messages that come, which must be
-// of type t as well, are read one after the other. One of the other type fails
-// the connection with 1003. Read returns io.EOF when the connection is closed
-// with 1000, 1001 or without a code.
+// Each Write sends one message of type t, or several if it is longer than 32 KiB,
+// which any peer takes; the messages that come, which must be of type t as well,
+// are read one after the other. One of the other type fails the connection with
+// 1003. Writes of several goroutines do not mix.
+//
+// Read returns io.EOF when the peer has closed the connection with 1000, 1001 or
+// without a code. After any other end, and in Write, the error is the
+// connection's: after a Close of this side a [*CloseError], which is
+// net.ErrClosed.
 //
 // Deadlines are those of net.Conn: a call that runs out of time returns
 // os.ErrDeadlineExceeded, and the connection goes on with the next deadline. A
 // message of which a part is on the wire already is sent to its end
-// nevertheless, and Write then returns its whole length beside the error. (Over
-// TLS, and when the deadline is set while a Write without one is blocked, the
-// connection is failed.) Options.WriteTimeout still holds.
+// nevertheless: the length that Write returns beside the error counts all of it,
+// and nothing of a message that had not begun, which is not sent. (Over TLS, a
+// message counts as begun once its turn has come.) Only a deadline that is set
+// while a Write without one is blocked fails the connection, and on a transport
+// without deadlines, see [New], one that ends a Read does. Options.WriteTimeout
+// still holds.
 //
 // Close closes the connection with 1000, in a closing handshake that
 // Options.CloseTimeout bounds. Nobody else may read from the connection; Write,
 // Send and Ping go on as usual. Ping and Close frames are dealt with while a Read
 // is under way. All methods may be called from any goroutine.
 func (c *Conn) NetConn(t MessageType) net.Conn {
-	n := &netConn{c: c, t: t, reading: make(chan struct{}, 1)}
+	n := &netConn{c: c, t: t, reading: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
 	n.readBy.init(c.ctx)
 	n.writeBy.init(c.ctx)
 	return n
 }
+
+// streamMessage is the longest message that a stream sends.
+const streamMessage = 32 << 10
 
 // netConn implements net.Conn.
 type netConn struct {
@@ -48,33 +60,45 @@ type netConn struct {
 
 	reading chan struct{} // held by who reads
 	message *messageReader
+	writing chan struct{} // held by who writes
 }
 
 // Read implements net.Conn.
 func (n *netConn) Read(p []byte) (int, error) {
 	ctx, _ := n.readBy.get()
-	select {
-	case n.reading <- struct{}{}:
-		defer func() { <-n.reading }()
-	case <-ctx.Done():
-		return 0, n.error(ctx, ctx.Err())
+	if len(p) == 0 {
+		return 0, n.readError(ctx, nil)
 	}
+	if err := take(ctx, n.reading); err != nil {
+		return 0, n.readError(ctx, err)
+	}
+	defer func() { <-n.reading }()
 	for {
 		if err := n.next(ctx); err != nil {
-			return 0, n.error(ctx, err)
+			return 0, n.readError(ctx, err)
 		}
 		k, err := n.message.readUnder(ctx, p)
-		if err == io.EOF {
-			n.message = nil
-			if k == 0 && len(p) > 0 {
-				continue // An empty message, or the end of one.
-			}
-			err = nil
+		switch err {
+		case nil:
+			return k, nil
+		case io.EOF:
+			n.message = nil // An empty message, or the end of one.
+		default:
+			return 0, n.readError(ctx, err)
 		}
-		if err != nil {
-			err = n.error(ctx, err)
-		}
-		return k, err
+	}
+}
+
+// take takes a turn, unless ctx has ended or does so before.
+func take(ctx context.Context, turn chan struct{}) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -99,35 +123,72 @@ func (n *netConn) next(ctx context.Context) error {
 // Write implements net.Conn.
 func (n *netConn) Write(p []byte) (int, error) {
 	ctx, set := n.writeBy.get()
-	var k int
-	var err error
-	if set {
-		k, err = n.c.writeOwned(ctx, n.t, p)
-	} else if err = n.c.Write(ctx, n.t, p); err == nil {
-		k = len(p)
+	if err := take(ctx, n.writing); err != nil {
+		return 0, n.error(ctx, err)
 	}
-	if err != nil {
-		err = n.error(ctx, err)
+	defer func() { <-n.writing }()
+	written := 0
+	for {
+		m := n.piece(p[written:])
+		var k int
+		var err error
+		if set {
+			k, err = n.c.writeOwned(ctx, n.t, m)
+		} else if err = n.c.Write(ctx, n.t, m); err == nil {
+			k = len(m)
+		}
+		written += k
+		if err != nil {
+			return written, n.error(ctx, err)
+		}
+		if written == len(p) {
+			return written, nil
+		}
 	}
-	return k, err
+}
+
+// piece returns what of p goes into one message. Text is not cut inside a
+// character.
+func (n *netConn) piece(p []byte) []byte {
+	if len(p) <= streamMessage {
+		return p
+	}
+	end := streamMessage
+	if n.t == Text {
+		for end > streamMessage-utf8.UTFMax && !utf8.RuneStart(p[end]) {
+			end--
+		}
+	}
+	return p[:end]
 }
 
 // error returns what a net.Conn says for an error of the connection under ctx.
 func (n *netConn) error(ctx context.Context, err error) error {
-	switch sticky := n.c.sticky(); {
-	case sticky == nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return os.ErrDeadlineExceeded
-	case sticky != nil:
-		err = sticky
+	if sticky := n.c.sticky(); sticky != nil {
+		return sticky
 	}
-	if errors.Is(err, io.EOF) {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return os.ErrDeadlineExceeded
+	}
+	return err
+}
+
+// readError is error for Read, which knows an end that nothing is wrong with.
+func (n *netConn) readError(ctx context.Context, err error) error {
+	err = n.error(ctx, err)
+	if ce, ok := errors.AsType[*CloseError](err); ok && ce.Remote && ce.Is(io.EOF) {
 		return io.EOF
 	}
 	return err
 }
 
 // Close implements net.Conn.
-func (n *netConn) Close() error { return n.c.Close(frame.CloseNormal, "") }
+func (n *netConn) Close() error {
+	err := n.c.Close(frame.CloseNormal, "")
+	n.readBy.set(time.Time{})
+	n.writeBy.set(time.Time{})
+	return err
+}
 
 // LocalAddr implements net.Conn.
 func (n *netConn) LocalAddr() net.Addr { return orNowhere(n.c.LocalAddr()) }
@@ -143,14 +204,20 @@ func (n *netConn) SetDeadline(t time.Time) error {
 
 // SetReadDeadline implements net.Conn.
 func (n *netConn) SetReadDeadline(t time.Time) error {
+	if err := n.c.sticky(); err != nil {
+		return err
+	}
 	n.readBy.set(t)
-	return n.c.sticky()
+	return nil
 }
 
 // SetWriteDeadline implements net.Conn.
 func (n *netConn) SetWriteDeadline(t time.Time) error {
+	if err := n.c.sticky(); err != nil {
+		return err
+	}
 	n.writeBy.set(t)
-	return n.c.sticky()
+	return nil
 }
 
 // orNowhere returns a, or the address of a transport that has none.

@@ -44,8 +44,10 @@ type entry struct {
 	cancelled  error        // its writer's context has ended
 
 	// Waiters only. A value is sent when the entry may lead, once at most, and
-	// one when it is done.
+	// one when it is done; of an owned one, which the connection sends to its end
+	// though its writer's context has ended, also when that happens.
 	ready chan verdict
+	owned bool
 }
 
 type entryKind uint8
@@ -58,8 +60,9 @@ const (
 
 // verdict is what a waiter is told.
 type verdict struct {
-	lead bool // nobody writes: write what waits, your entry too
-	err  error
+	lead  bool // nobody writes: write what waits, your entry too
+	begun bool // it goes on without you
+	err   error
 }
 
 // list is a doubly linked list of entries.

@@ -80,7 +80,8 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 
 // writeOwned sends one message, of which it makes a copy. If ctx ends while a
 // part of it is on the wire, the rest is still sent, and writeOwned returns the
-// length of p beside ctx's error; if nothing is, it is not sent.
+// length of p beside ctx's error; if nothing is, it is not sent. Where that cannot
+// be known, it is sent from when its turn has come.
 func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, error) {
 	op, err := t.opcode()
 	if err != nil {
@@ -98,6 +99,7 @@ func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, er
 		return 0, err
 	}
 	e := c.newWaiter(kindFrame, op, true, own)
+	e.owned = true
 	c.queue.push(e)
 	if !c.open {
 		c.startFlusher()
@@ -106,9 +108,12 @@ func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, er
 	for done := ctx.Done(); ; {
 		select {
 		case v := <-e.ready:
-			if v.lead {
+			switch {
+			case v.lead:
 				go c.flusher() // not here: nothing ends a write in the middle
 				continue
+			case v.begun:
+				return len(p), ctx.Err()
 			}
 			c.freeWaiter(e)
 			putBuffer(b)
@@ -119,13 +124,15 @@ func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, er
 		case <-done:
 			done = nil
 			c.mu.Lock()
-			if e.list == &c.taken {
-				// It is left to whoever writes, with its memory.
-				c.mu.Unlock()
-				return len(p), ctx.Err()
-			}
-			if e.list == &c.queue {
+			switch {
+			case e.list == &c.queue:
 				c.finish(e, ctx.Err())
+			case e.list == &c.taken && c.exact:
+				// Whoever writes must look how far it got.
+				e.cancelled = ctx.Err()
+				c.writeWatch.interrupt(c)
+			case e.list == &c.taken:
+				e.ready <- verdict{begun: true}
 			}
 			c.mu.Unlock()
 		}
@@ -547,7 +554,13 @@ func (c *Conn) cut(n int, safe bool) error {
 		case e.cancelled == nil:
 			continue
 		case e.begin < n || !safe:
-			return e.cancelled
+			if !e.owned {
+				return e.cancelled
+			}
+			// It is left to whoever writes, with its memory.
+			e.cancelled = nil
+			e.ready <- verdict{begun: true}
+			continue
 		}
 		if e.end > len(c.out) {
 			c.out, c.tail = c.out[:e.begin], nil
@@ -840,7 +853,7 @@ func (c *Conn) newWaiter(kind entryKind, op frame.Opcode, fin bool, p []byte) *e
 		c.freeWaiters = e.next
 		e.next = nil
 	}
-	e.kind, e.op, e.fin, e.payload, e.cancelled = kind, op, fin, p, nil
+	e.kind, e.op, e.fin, e.payload, e.cancelled, e.owned = kind, op, fin, p, nil, false
 	return e
 }
 
