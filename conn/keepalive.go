@@ -55,7 +55,13 @@ func (k *keepalive) next(now time.Duration) time.Duration {
 	case k.interval == 0:
 		return 0
 	case k.pinged > k.since && k.timeout > 0:
-		return max(k.pinged+k.timeout, now+grace)
+		// The Pong moves no timer, so look whether it came when the next Ping may be
+		// due.
+		at := max(k.pinged+k.timeout, now+grace)
+		if again := k.pinged + k.interval; again > now {
+			at = min(at, again)
+		}
+		return at
 	default:
 		return max(k.since, k.pinged, 1) + k.interval
 	}

@@ -30,6 +30,17 @@ func TestKeepalive(t *testing.T) {
 			{40 * s, 1, 1, false, false, 50*s + 1},
 			{50*s + 1, 1, 1, false, true, 50*s + 1 + grace},
 		}},
+		{"a Pong, with a time-out longer than the interval", keepalive{interval: 10 * s, timeout: 30 * s}, []step{
+			{10*s + 1, 1, 1, true, false, 20*s + 1},
+			{20*s + 1, 10*s + 2, 10*s + 2, false, false, 20*s + 2},
+			{20*s + 2, 10*s + 2, 10*s + 2, true, false, 30*s + 2},
+			{30*s + 2, 20*s + 3, 20*s + 3, false, false, 30*s + 3},
+		}},
+		{"silence, with a time-out longer than the interval", keepalive{interval: 10 * s, timeout: 30 * s}, []step{
+			{10*s + 1, 1, 1, true, false, 20*s + 1},
+			{20*s + 1, 1, 1, false, false, 40*s + 1},
+			{40*s + 1, 1, 1, false, true, 40*s + 1 + grace},
+		}},
 		{"a byte after the Ping", keepalive{interval: 30 * s, timeout: 20 * s}, []step{
 			{30*s + 1, 1, 1, true, false, 50*s + 1},
 			{50*s + 1, 31 * s, 31 * s, false, false, 61 * s},
@@ -154,6 +165,27 @@ func TestKeepaliveAnyByte(t *testing.T) {
 		require.Equal(t, 30*time.Second, time.Since(begin))
 		p.write(f[101:])
 		require.NoError(t, (<-done).err)
+	})
+}
+
+// While one long message is being written no Ping can leave, and a peer that
+// takes it slowly is not silent for want of an answer.
+func TestKeepaliveSlowUpload(t *testing.T) {
+	bothRoles(t, func(t *testing.T, role frame.Role) {
+		c, p := newPeer(t, role, &Options{WriteTimeout: -1})
+		done := startRead(t.Context(), c)
+		wrote := startErr(func() error { return c.Write(t.Context(), Binary, make([]byte, 1<<20)) })
+		b := make([]byte, 64<<10)
+		for left := len(frame.AppendHeader(nil, frame.Header{Length: 1 << 20, Masked: role == frame.Client})) + 1<<20; left > 0; {
+			<-time.After(10 * time.Second)
+			n, err := p.nc.Read(b[:min(len(b), left)])
+			require.NoError(t, err)
+			left -= n
+		}
+		require.NoError(t, (<-wrote).err)
+		require.True(t, pending(done))
+		p.expectPing()
+		require.Equal(t, errKeepalive, (<-done).err)
 	})
 }
 

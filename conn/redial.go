@@ -169,7 +169,7 @@ func retryAfter(resp *http.Response, now time.Time) time.Duration {
 		return 0
 	}
 	value := resp.Header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil && 0 <= seconds && seconds < 1<<31 {
+	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil && seconds >= 0 {
 		return time.Duration(seconds) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {

@@ -84,6 +84,10 @@ func (c *Conn) onTimer() {
 		return
 	}
 	if !c.closing && !c.ended {
+		if c.pingDue {
+			// A long message is before it. The peer's time begins when it has left.
+			c.keepalive.pinged = now
+		}
 		ping, dead := c.keepalive.check(now, time.Duration(c.waiting.Load()), time.Duration(c.parked.Load()))
 		if dead {
 			c.mu.Unlock()

@@ -104,8 +104,8 @@ func (t tunnel) connect(ctx context.Context, nc net.Conn, addr string) (_ net.Co
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, bodyBytes))
-		err := fmt.Errorf("it answered CONNECT %s with %s", addr, resp.Status)
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
+		err := fmt.Errorf("it answered CONNECT %s with %q", addr, resp.Status)
 		if body := strings.TrimSpace(string(text)); body != "" {
 			err = fmt.Errorf("%w: %q", err, body)
 		}
