@@ -25,12 +25,21 @@ const (
 	Binary MessageType = MessageType(frame.OpBinary) // any bytes
 )
 
+// uncompressed is set in what Uncompressed returns.
+const uncompressed MessageType = 0x80
+
+// Uncompressed returns the type for a message that is to be sent as it is, also
+// on a connection that compresses: one that has a secret beside what an attacker
+// may have chosen, whose compressed length would tell of it, or one that is
+// compressed already. Received messages never have it.
+func (t MessageType) Uncompressed() MessageType { return t | uncompressed }
+
 // String returns "text" or "binary".
-func (t MessageType) String() string { return frame.Opcode(t).String() }
+func (t MessageType) String() string { return frame.Opcode(t &^ uncompressed).String() }
 
 // opcode returns the opcode of a message's first frame.
 func (t MessageType) opcode() (frame.Opcode, error) {
-	if t != Text && t != Binary {
+	if t &^= uncompressed; t != Text && t != Binary {
 		return 0, errors.New("websocket: message type is neither Text nor Binary")
 	}
 	return frame.Opcode(t), nil
@@ -41,18 +50,19 @@ func (t MessageType) opcode() (frame.Opcode, error) {
 // any time; the methods that read from one goroutine at a time.
 type Conn struct {
 	// Constant.
-	nc        io.ReadWriteCloser
-	deadlines deadliner // nil if nc has none
-	vectored  bool      // nc writes several slices with one call
-	exact     bool      // an interrupted Write of nc tells how much is on the wire
-	role      frame.Role
-	o         *Options // resolved
-	agreement *handshake.Agreement
-	request   *http.Request
-	start     time.Time // times below are durations since then
-	ctx       context.Context
-	cancel    context.CancelCauseFunc
-	flusher   func() // c.flushQueued, made once
+	nc         io.ReadWriteCloser
+	deadlines  deadliner // nil if nc has none
+	vectored   bool      // nc writes several slices with one call
+	exact      bool      // an interrupted Write of nc tells how much is on the wire
+	role       frame.Role
+	o          *Options // resolved
+	agreement  *handshake.Agreement
+	compressor *compressor // nil without compression
+	request    *http.Request
+	start      time.Time // times below are durations since then
+	ctx        context.Context
+	cancel     context.CancelCauseFunc
+	flusher    func() // c.flushQueued, made once
 
 	// The reader's turn: free, taken or wanted.
 	reading  atomic.Int32
@@ -193,6 +203,9 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 		c.openRaw()
 	case *stream:
 		c.exact = true
+	}
+	if a.Deflate != nil {
+		c.compress(a.Deflate)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(parent)
 	c.flusher = c.flushQueued

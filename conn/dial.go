@@ -81,6 +81,7 @@ func newDialer(o *DialOptions) *dialer {
 			Subprotocols: o.Subprotocols,
 			Origin:       o.Origin,
 			Header:       o.Header,
+			Deflate:      o.Compression.terms(),
 		},
 		http:    o.HTTPClient,
 		timeout: or(o.HandshakeTimeout, defaultHandshakeTimeout),

@@ -23,18 +23,27 @@
 // connection. [New] takes a stream whose opening handshake is over, [Pipe] makes
 // both ends in memory, for tests.
 //
+// # Clients
+//
+// [Dial] opens a connection to a URL through an http.Client, with its proxies,
+// TLS settings and cookies; [Redial] opens another one whenever it is lost.
+// [Client] does the opening handshake on a net.Conn.
+//
 // # Reading
 //
 // A connection needs somebody to read: it is the reader that answers Pings and
 // Close frames. [Conn.Read] returns memory of its own, [Conn.ReadInto] uses the
 // caller's, [Conn.Messages] lends the connection's and allocates nothing,
-// [Conn.Reader] streams a message that should not be in memory whole.
+// [Conn.Reader] streams a message that should not be in memory whole, and
+// [ReadJSON] decodes one. [Conn.NetConn] makes a stream of bytes of it all.
 //
 // # Writing
 //
 // [Conn.Write] sends a message and waits for the transport to take it;
 // [Conn.Writer] streams one. [Conn.Send] queues a message and returns: it is for
 // broadcasts and for everything else that must not wait for a slow peer.
+// [Prepare] encodes a message once for all the connections that it is sent on
+// with [Conn.SendPrepared].
 //
 // # Concurrency
 //
@@ -59,6 +68,12 @@
 // peer that is silent is asked for a sign of life after 30 s and given up after
 // 60 s; a message that the peer does not take within 10 s fails the connection.
 // Memory grows with the bytes that came, never with those that were announced.
+//
+// # Compression
+//
+// With [Options.Compression] set on both sides, messages of 512 bytes and more
+// are compressed (permessage-deflate, RFC 7692). [Options.ReadLimit] then limits
+// what they inflate to. Read what [Compression] says about secrets.
 //
 // # Closing
 //

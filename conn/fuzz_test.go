@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -154,7 +155,7 @@ func hear(t testing.TB, c *Conn, method uint8) (h heard) {
 // legal holds what an endpoint wrote against the rules of its peer, and returns
 // the frames.
 func legal(t testing.TB, role frame.Role, out []byte) (frames []frame.Header, last []byte) {
-	recv := frame.Receiver{Role: role.Peer()}
+	recv := frame.Receiver{Role: role.Peer(), RSV: frame.RSV1}
 	for len(out) > 0 {
 		h, n, err := frame.ParseHeader(out)
 		require.NoError(t, err)
@@ -212,22 +213,45 @@ func streams(t testing.TB) (all [][]byte) {
 	add(bytesOf(0x81, 0x82, 0, 0, 0, 0, 0xED, 0xA0))                              // surrogate
 	add(bytesOf(0x88, 0x81, 0, 0, 0, 0, 1), whole(frame.OpText, "after"))         // Close of one byte
 	add(bytesOf(0x88, 0x82, 0, 0, 0, 0, 0x03, 0xEE), whole(frame.OpText, "more")) // 1006
+
+	compressed := func(op frame.Opcode, payload string) func([]byte) []byte {
+		return func(b []byte) []byte {
+			h := frame.Header{Fin: true, RSV: frame.RSV1, Opcode: op, Masked: true}
+			return frame.AppendFrame(b, h, []byte(payload))
+		}
+	}
+	hello := "\xf2\x48\xcd\xc9\xc9\x07\x00"
+	add(compressed(frame.OpText, hello), compressed(frame.OpText, "\xf2\x00\x11\x00\x00"))
+	add(compressed(frame.OpText, hello), whole(frame.OpText, "plain"), compressed(frame.OpBinary, ""))
+	add(compressed(frame.OpText, deflated(t, prose(3000, 1))), compressed(frame.OpBinary, deflated(t, prose(3000, 1))))
+	add(compressed(frame.OpBinary, deflated(t, strings.Repeat("x", 100_000))))
 	return all
 }
 
 func FuzzServerConn(f *testing.F) {
 	for i, s := range streams(f) {
-		f.Add(s, uint8(i), uint16(0), uint64(i))
-		f.Add(s, uint8(i+1), uint16(200), uint64(i))
+		f.Add(s, uint8(i), uint16(0), uint64(i), uint8(0))
+		f.Add(s, uint8(i+1), uint16(200), uint64(i), uint8(0))
+		f.Add(s, uint8(i+1), uint16(i%2*1000), uint64(i), uint8(1+i%3))
 	}
-	f.Fuzz(func(t *testing.T, in []byte, method uint8, limit uint16, seed uint64) {
-		o := &Options{ReadLimit: int64(limit), FragmentLimit: 8}
+	f.Fuzz(func(t *testing.T, in []byte, method uint8, limit uint16, seed uint64, compression uint8) {
+		o := &Options{ReadLimit: int64(limit), FragmentLimit: 8, Compression: &Compression{Threshold: 50}}
 		if limit == 0 {
-			o.ReadLimit = -1
+			o.ReadLimit = 1 << 20
+		}
+		agreement := &handshake.Agreement{}
+		switch compression % 4 {
+		case 1:
+			agreement.Deflate = &handshake.Deflate{}
+		case 2:
+			agreement.Deflate = &handshake.Deflate{ServerNoContextTakeover: true, ClientNoContextTakeover: true}
+		case 3:
+			agreement.Deflate = &handshake.Deflate{ServerMaxWindowBits: 9, ClientMaxWindowBits: 8}
+			o.Compression.Takeover = true
 		}
 		listen := func(method uint8, pieces func() int) heard {
 			nc := &replay{in: bytes.Clone(in), pieces: pieces}
-			h := hear(t, New(nc, frame.Server, nil, o), method)
+			h := hear(t, New(nc, frame.Server, agreement, o), method)
 			frames, _ := legal(t, frame.Server, nc.written(t).Bytes())
 			if errors.Is(h.Err, io.ErrUnexpectedEOF) {
 				return h // nobody is there any more

@@ -228,6 +228,7 @@ func (c *Conn) gone() error {
 	c.buf, c.big, c.r, c.w = nil, nil, 0, 0
 	c.lent = false
 	c.saved = nil
+	c.compressor.release()
 	c.readWatch.release()
 	c.writeWatch.release()
 	return c.sticky()
@@ -277,6 +278,9 @@ func (c *Conn) nextData(ctx context.Context) error {
 		}
 		c.inData = true
 		c.traceHead = true
+		if h.RSV != 0 {
+			c.compressor.beginMessage()
+		}
 		return nil
 	}
 }

@@ -48,6 +48,10 @@ type Options struct {
 	// Overflow says what Send does when the queue is full. Default CloseSlow.
 	Overflow Overflow
 
+	// Compression, if set, has the messages compressed, if the peer agrees
+	// (permessage-deflate). Default: no compression.
+	Compression *Compression
+
 	// Tracker, if set, knows this connection while it lives.
 	Tracker *Tracker
 	// Trace, if set, is told of every frame.
@@ -159,6 +163,9 @@ func (o *Options) resolved() *Options {
 	r.QueueMessages = or(r.QueueMessages, defaultQueueMessages)
 	r.QueueBytes = or(r.QueueBytes, defaultQueueBytes)
 	r.QueueMaxAge = or(r.QueueMaxAge, 0)
+	if r.Compression != nil {
+		r.Compression = r.Compression.resolved()
+	}
 	return &r
 }
 
@@ -180,6 +187,7 @@ func newAcceptor(o *AcceptOptions) *acceptor {
 			CheckOrigin:  o.CheckOrigin,
 			Subprotocols: o.Subprotocols,
 			Header:       o.Header,
+			Deflate:      o.Compression.terms(),
 		},
 		timeout: or(o.HandshakeTimeout, defaultHandshakeTimeout),
 		bytes:   or(o.HandshakeBytes, defaultHandshakeBytes),

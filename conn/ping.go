@@ -34,7 +34,7 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	payload := c.nextPing()
 	w.number = c.pingNumber
 	c.pings = append(c.pings, w)
-	e := c.newWaiter(kindFrame, frame.OpPing, true, payload)
+	e := c.newWaiter(kindFrame, frame.OpPing, true, packed{payload: payload})
 	c.urgent.push(e)
 	err := c.await(ctx, e)
 	if err == nil {

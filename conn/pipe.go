@@ -1,24 +1,51 @@
 package conn
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"time"
 
 	"rfc6455/frame"
+	"rfc6455/handshake"
 )
 
 // Pipe returns both ends of a connection in memory, for tests: the opening
-// handshake is over. It works inside a testing/synctest bubble: a blocked call
+// handshake is over, and with Compression on both sides that is agreed on. It works inside a testing/synctest bubble: a blocked call
 // is durably blocked. Each direction holds 64 KiB, as the buffers of a network
 // would; then writes wait for the peer to read.
 func Pipe(client, server *Options) (c, s *Conn) {
 	cc, sc := streamPair()
-	c = newConn(context.Background(), cc, frame.Client, nil, client.resolved(), nil)
-	s = newConn(context.Background(), sc, frame.Server, nil, server.resolved(), nil)
+	co, so := client.resolved(), server.resolved()
+	ca, sa := agree(co, so)
+	c = newConn(context.Background(), cc, frame.Client, ca, co, nil)
+	s = newConn(context.Background(), sc, frame.Server, sa, so, nil)
+	return c, s
+}
+
+// agree does the opening handshake in memory, for the extension's sake.
+func agree(client, server *Options) (c, s *handshake.Agreement) {
+	offer := handshake.Client{Deflate: client.Compression.terms()}
+	req, err := offer.Request("ws://pipe/")
+	if err != nil {
+		return nil, nil
+	}
+	accept := handshake.Server{Deflate: server.Compression.terms()}
+	if s, err = accept.Check(req); err != nil {
+		return nil, nil
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(s.AppendResponse(nil))), req)
+	if err != nil {
+		return nil, nil
+	}
+	if c, err = offer.Check(req, resp); err != nil {
+		return nil, nil
+	}
 	return c, s
 }
 

@@ -29,10 +29,12 @@ type entry struct {
 	kind    entryKind
 	op      frame.Opcode
 	fin     bool
-	payload []byte // of a waiter, whose caller keeps it unchanged; of Send: the whole frame
+	payload []byte // of a waiter, whose caller keeps it unchanged; of Send: the whole frame, unless late
+	rsv     uint8
+	late    bool // payload is compressed when its frame is made
 
 	// Send only.
-	frame *buffer       // the encoded frame
+	frame *buffer       // where payload stands; nil if it is not this entry's alone
 	size  int           // of the payload in bytes
 	key   string        // a later message with this key replaces this one
 	at    time.Duration // when it was queued

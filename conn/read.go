@@ -92,7 +92,7 @@ func (c *Conn) message(ctx context.Context, dst []byte, m memory) ([]byte, error
 		if err := c.nextData(ctx); err != nil {
 			return nil, err
 		}
-		if left := c.recv.Left(); c.head.Fin && left <= int64(c.w-c.r) {
+		if left := c.recv.Left(); c.head.Fin && left <= int64(c.w-c.r) && c.head.RSV == 0 {
 			// The whole message is in the buffer.
 			p := c.buffered()[:left]
 			c.r += int(left)
@@ -117,6 +117,9 @@ func (c *Conn) message(ctx context.Context, dst []byte, m memory) ([]byte, error
 		dst = append(dst, c.saved...)
 	}
 	c.saved = nil
+	if _, compressed := c.recv.Message(); compressed {
+		return c.inflate(ctx, dst, m)
+	}
 	for {
 		if !c.inData {
 			if err := c.nextData(ctx); err != nil {
@@ -211,6 +214,11 @@ func (c *Conn) grow(dst []byte, left int64, m memory) []byte {
 		// More of them may follow, and must not cost a copy of everything each.
 		size = max(size, 2*len(dst))
 	}
+	return c.resize(dst, size, m)
+}
+
+// resize returns dst with the capacity size, at least.
+func (c *Conn) resize(dst []byte, size int, m memory) []byte {
 	if m != memoryShared {
 		grown := make([]byte, len(dst), size)
 		copy(grown, dst)
@@ -296,6 +304,9 @@ func (r *messageReader) read(ctx context.Context, p []byte) (int, error) {
 		return n, nil
 	}
 	c.saved = nil
+	if _, compressed := c.recv.Message(); compressed {
+		return c.inflated(ctx, p)
+	}
 	for {
 		if !c.inData {
 			if !c.recv.Open() {

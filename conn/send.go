@@ -21,14 +21,16 @@ func (c *Conn) Send(t MessageType, p []byte) error { return c.send("", t, p) }
 func (c *Conn) SendKeyed(key string, t MessageType, p []byte) error { return c.send(key, t, p) }
 
 func (c *Conn) send(key string, t MessageType, p []byte) error {
-	op, err := t.opcode()
+	e, err := c.newQueued(t, p)
 	if err != nil {
 		return err
 	}
-	e, err := c.newQueued(key, op, p)
-	if err != nil {
-		return err
-	}
+	return c.enqueue(key, e, c.o.Overflow)
+}
+
+// enqueue lets a message wait for its turn. policy is that for a full queue.
+func (c *Conn) enqueue(key string, e *entry, policy Overflow) error {
+	e.key = key
 	c.mu.Lock()
 	if err := c.refuseWrite(); err != nil {
 		c.freeQueued(e)
@@ -48,7 +50,7 @@ func (c *Conn) send(key string, t MessageType, p []byte) error {
 		}
 	}
 	for !c.queue.fits(e.size, c.o.QueueMessages, c.o.QueueBytes) {
-		switch c.o.Overflow {
+		switch policy {
 		case DropOldest:
 			old := c.queue.oldest()
 			c.queue.remove(old)
@@ -70,7 +72,7 @@ func (c *Conn) send(key string, t MessageType, p []byte) error {
 		default:
 			c.stats.dropped++
 			c.freeQueued(e)
-			if c.o.Overflow == DropNewest {
+			if policy == DropNewest {
 				c.mu.Unlock()
 				return ErrQueueFull
 			}
@@ -106,18 +108,39 @@ func (c *Conn) closeSlow() {
 }
 
 // newQueued returns an entry with the whole frame of a message, from pools.
-func (c *Conn) newQueued(key string, op frame.Opcode, p []byte) (*entry, error) {
-	// A message in one frame leaves a Sender as it is, so any will do.
-	s := frame.Sender{Role: c.role}
-	h, err := s.Next(op, true, 0, p)
+func (c *Conn) newQueued(t MessageType, p []byte) (*entry, error) {
+	op, err := t.opcode()
 	if err != nil {
 		return nil, err
 	}
+	m := c.pack(t, p)
+	defer m.free()
+	if m.late {
+		b := getBuffer(len(p))
+		return newEntry(op, packed{payload: b.b[:copy(b.b, p)], late: true, buf: b}, len(p)), nil
+	}
+	return c.newFrame(op, m)
+}
+
+// newFrame returns an entry with the whole frame of a message.
+func (c *Conn) newFrame(op frame.Opcode, m packed) (*entry, error) {
+	// A message in one frame leaves a Sender as it is, so any will do.
+	s := frame.Sender{Role: c.role, RSV: m.rsv}
+	h, err := s.Next(op, true, m.rsv, m.payload)
+	if err != nil {
+		return nil, err
+	}
+	b := getBuffer(frame.MaxHeader + len(m.payload))
+	return newEntry(op, packed{payload: frame.AppendFrame(b.b[:0], h, m.payload), buf: b}, len(m.payload)), nil
+}
+
+// newEntry returns an entry with m, of size bytes. It owns m.buf, if there is
+// one; otherwise others may use m.payload as well.
+func newEntry(op frame.Opcode, m packed, size int) *entry {
 	e := entries.Get().(*entry)
-	e.kind, e.op, e.fin, e.key, e.size = kindQueued, op, true, key, len(p)
-	e.frame = getBuffer(frame.MaxHeader + len(p))
-	e.payload = frame.AppendFrame(e.frame.b[:0], h, p)
-	return e, nil
+	e.kind, e.op, e.fin, e.size = kindQueued, op, true, size
+	e.payload, e.late, e.frame = m.payload, m.late, m.buf
+	return e
 }
 
 // freeQueued takes back an entry that is in no list.

@@ -40,18 +40,20 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	m := c.pack(t, p)
+	defer m.free()
 	c.mu.Lock()
 	if err := c.refuseWrite(); err != nil {
 		c.mu.Unlock()
 		return err
 	}
 	if c.busy || c.open || c.queue.head != nil {
-		e := c.newWaiter(kindFrame, op, true, p)
+		e := c.newWaiter(kindFrame, op, true, m)
 		c.queue.push(e)
 		return c.await(ctx, e)
 	}
 	start := len(c.out)
-	if err := c.encode(op, true, p); err != nil {
+	if err := c.encode(op, true, m); err != nil {
 		c.mu.Unlock()
 		return err
 	}
@@ -91,14 +93,18 @@ func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, er
 		return 0, err
 	}
 	b := getBuffer(len(p))
-	own := b.b[:copy(b.b, p)]
+	m := c.pack(t, b.b[:copy(b.b, p)])
+	if m.buf != nil {
+		putBuffer(b)
+		b = m.buf
+	}
 	c.mu.Lock()
 	if err := c.refuseWrite(); err != nil {
 		c.mu.Unlock()
 		putBuffer(b)
 		return 0, err
 	}
-	e := c.newWaiter(kindFrame, op, true, own)
+	e := c.newWaiter(kindFrame, op, true, m)
 	e.owned = true
 	c.queue.push(e)
 	if !c.open {
@@ -158,9 +164,9 @@ func (c *Conn) Writer(ctx context.Context, t MessageType) (io.WriteCloser, error
 		c.mu.Unlock()
 		return nil, err
 	}
-	w := &messageWriter{c: c, ctx: ctx, op: op}
+	w := &messageWriter{c: c, ctx: ctx, t: t, op: op}
 	if c.open || c.queue.head != nil {
-		e := c.newWaiter(kindTurn, op, false, nil)
+		e := c.newWaiter(kindTurn, op, false, packed{})
 		c.queue.push(e)
 		if err := c.await(ctx, e); err != nil {
 			return nil, err
@@ -176,6 +182,7 @@ func (c *Conn) Writer(ctx context.Context, t MessageType) (io.WriteCloser, error
 type messageWriter struct {
 	c    *Conn
 	ctx  context.Context
+	t    MessageType
 	op   frame.Opcode // of the next fragment
 	buf  *buffer
 	n    int
@@ -237,7 +244,11 @@ func (w *messageWriter) Close() error {
 // seen any of it, the connection goes on.
 func (w *messageWriter) fragment(p []byte, fin bool) error {
 	c := w.c
-	err := w.ctx.Err()
+	m, err := packed{payload: p}, w.ctx.Err()
+	if err == nil && fin && w.op != frame.OpContinuation {
+		m = c.pack(w.t, p) // the whole message
+	}
+	defer m.free()
 	c.mu.Lock()
 	over := c.refuseWrite()
 	switch {
@@ -248,7 +259,7 @@ func (w *messageWriter) fragment(p []byte, fin bool) error {
 	case err != nil:
 		c.mu.Unlock()
 	default:
-		e := c.newWaiter(kindFrame, w.op, fin, p)
+		e := c.newWaiter(kindFrame, w.op, fin, m)
 		c.urgent.push(e)
 		err = c.await(w.ctx, e)
 	}
@@ -314,12 +325,19 @@ func (c *Conn) refuseWrite() error {
 
 // encode appends a frame to what waits to be written. A large payload is not
 // copied: it becomes the tail. Under mu, or by whoever is busy.
-func (c *Conn) encode(op frame.Opcode, fin bool, p []byte) error {
-	h, err := c.sender.Next(op, fin, 0, p)
+func (c *Conn) encode(op frame.Opcode, fin bool, m packed) error {
+	late := m.late
+	if late {
+		m = c.compressor.squeeze(m)
+		defer m.free()
+	}
+	p := m.payload
+	h, err := c.sender.Next(op, fin, m.rsv, p)
 	if err != nil {
+		c.compressor.forget()
 		return err
 	}
-	if len(p) >= largeBytes {
+	if len(p) >= largeBytes && !late {
 		c.reserve(frame.MaxHeader)
 		c.out = frame.AppendHeader(c.out, h)
 		c.tail, c.tailHead = p, h
@@ -366,6 +384,7 @@ func (c *Conn) transmit(ctx context.Context) (err error, alive bool) {
 	if watched {
 		if err := c.writeWatch.begin(c, ctx); err != nil {
 			c.out, c.tail = c.out[:c.ownStart], nil
+			c.compressor.forget()
 			return err, true
 		}
 	}
@@ -382,6 +401,7 @@ func (c *Conn) transmit(ctx context.Context) (err error, alive bool) {
 		if n <= c.ownStart && c.exact {
 			rest := copy(c.out, c.out[n:c.ownStart])
 			c.out, c.tail = c.out[:rest], nil
+			c.compressor.forget()
 			return ctx.Err(), true
 		}
 		return ctx.Err(), false
@@ -561,6 +581,10 @@ func (c *Conn) cut(n int, safe bool) error {
 			e.cancelled = nil
 			e.ready <- verdict{begun: true}
 			continue
+		case next != nil && c.compressor.takeover():
+			// What stands behind it may refer to it: it is sent, but nobody waits.
+			c.finish(e, e.cancelled)
+			continue
 		}
 		if e.end > len(c.out) {
 			c.out, c.tail = c.out[:e.begin], nil
@@ -600,11 +624,11 @@ func (c *Conn) gather() {
 	}
 	if c.pongDue {
 		c.pongDue = false
-		c.encode(frame.OpPong, true, c.pong)
+		c.encode(frame.OpPong, true, packed{payload: c.pong})
 	}
 	if c.pingDue {
 		c.pingDue = false
-		c.encode(frame.OpPing, true, c.nextPing())
+		c.encode(frame.OpPing, true, packed{payload: c.nextPing()})
 	}
 	for e := c.urgent.head; e != nil && c.tail == nil; e = c.urgent.head {
 		c.urgent.remove(e)
@@ -621,7 +645,7 @@ func (c *Conn) gather() {
 	if c.closeDue && c.tail == nil && (c.open || c.queue.head == nil) {
 		// An open message cannot be finished any more; what waits behind it is
 		// lost with it.
-		c.encode(frame.OpClose, true, c.closePayload)
+		c.encode(frame.OpClose, true, packed{payload: c.closePayload})
 		c.closeDue = false
 		c.failQueued(c.closeErr)
 	}
@@ -641,6 +665,11 @@ func (c *Conn) take(e *entry) {
 			c.freeQueued(e)
 			return
 		}
+		if e.late {
+			c.encode(e.op, true, packed{payload: e.payload, late: true})
+			c.stats.messagesWritten++
+			break
+		}
 		if t := c.o.Trace; t != nil && t.Sent != nil {
 			h, n, _ := frame.ParseHeader(e.payload)
 			start := append([]byte(nil), e.payload[n:min(len(e.payload), n+TraceBytes)]...)
@@ -656,7 +685,7 @@ func (c *Conn) take(e *entry) {
 		}
 		c.stats.messagesWritten++
 	case kindFrame:
-		if err := c.encode(e.op, e.fin, e.payload); err != nil {
+		if err := c.encode(e.op, e.fin, packed{payload: e.payload, rsv: e.rsv, late: e.late}); err != nil {
 			e.ready <- verdict{err: err}
 			return
 		}
@@ -674,6 +703,7 @@ func (c *Conn) takeBack(e *entry) {
 	if e.op.IsControl() {
 		return
 	}
+	c.compressor.forget()
 	if e.fin {
 		c.stats.messagesWritten--
 	}
@@ -845,7 +875,7 @@ func (c *Conn) await(ctx context.Context, e *entry) error {
 }
 
 // newWaiter returns an entry whose writer waits. Under mu.
-func (c *Conn) newWaiter(kind entryKind, op frame.Opcode, fin bool, p []byte) *entry {
+func (c *Conn) newWaiter(kind entryKind, op frame.Opcode, fin bool, m packed) *entry {
 	e := c.freeWaiters
 	if e == nil {
 		e = &entry{ready: make(chan verdict, 2)}
@@ -853,7 +883,8 @@ func (c *Conn) newWaiter(kind entryKind, op frame.Opcode, fin bool, p []byte) *e
 		c.freeWaiters = e.next
 		e.next = nil
 	}
-	e.kind, e.op, e.fin, e.payload, e.cancelled, e.owned = kind, op, fin, p, nil, false
+	e.kind, e.op, e.fin, e.cancelled, e.owned = kind, op, fin, nil, false
+	e.payload, e.rsv, e.late = m.payload, m.rsv, m.late
 	return e
 }
 

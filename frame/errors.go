@@ -78,6 +78,9 @@ var (
 	ErrCloseReason = rule(CloseInvalidPayload, "8.1", "close reason is not UTF-8")
 	// ErrText: a text message that is not UTF-8.
 	ErrText = rule(CloseInvalidPayload, "8.1", "text message is not UTF-8")
+	// ErrCompressed: a compressed message that does not decode. What a Receiver
+	// is given is not decoded, so this is for those who do.
+	ErrCompressed = rule(CloseInvalidPayload, "", "compressed message does not decode (RFC 7692, section 7.2.2)")
 )
 
 // Limits of this endpoint; the RFC asks implementations to have them

@@ -17,7 +17,9 @@ type Receiver struct {
 	// limits below, 0 or a negative number is no limit.
 	FrameLimit int64
 	// MessageLimit is the longest message in bytes as they stand on the wire,
-	// all fragments together.
+	// all fragments together. A compressed one may be an eighth longer: what does
+	// not compress may grow. Its length after inflating is for those who inflate
+	// it.
 	MessageLimit int64
 	// FragmentLimit is the largest number of frames in one message, empty ones
 	// included. Without one, a peer could keep an endpoint busy with a message
@@ -118,6 +120,8 @@ func (r *Receiver) Next(h Header) error {
 	limit := r.MessageLimit
 	if limit <= 0 {
 		limit = 1<<63 - 1
+	} else if h.RSV&RSV1 != 0 || r.open && r.compressed {
+		limit += min(limit/8+64, 1<<63-1-limit)
 	}
 	if h.Length > limit-size {
 		return ErrMessageTooBig.because("message of at least %d bytes is over the limit of %d", uint64(size)+uint64(h.Length), limit)

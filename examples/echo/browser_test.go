@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -76,7 +77,11 @@ func browse(t *testing.T, command, args []string) {
 	results := make(chan result, 100)
 	seen := make(chan conn.CloseError, 100)
 	mux := http.NewServeMux()
-	script(mux, seen)
+	var compressed struct{ received, sent atomic.Int64 } // frames with RSV1
+	script(mux, seen, &conn.Trace{
+		Received: func(_ *conn.Conn, h frame.Header, _ []byte) { compressed.received.Add(int64(h.RSV >> 2)) },
+		Sent:     func(_ *conn.Conn, h frame.Header, _ []byte) { compressed.sent.Add(int64(h.RSV >> 2)) },
+	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFileFS(w, r, pages, "testdata/page.html")
 	})
@@ -119,7 +124,10 @@ func browse(t *testing.T, command, args []string) {
 			require.Fail(t, "the page does not finish", "%d cases came", count)
 		}
 	}
-	assert.Equal(t, 23, count, "cases of the page, and its end")
+	assert.Equal(t, 24, count, "cases of the page, and its end")
+
+	assert.EqualValues(t, 4, compressed.received.Load(), "the browser compresses every message")
+	assert.EqualValues(t, 3, compressed.sent.Load(), "the server does, but for the short one")
 
 	// What the server saw when the page closed.
 	for _, want := range []conn.CloseError{
@@ -132,8 +140,12 @@ func browse(t *testing.T, command, args []string) {
 }
 
 // script adds the endpoints that do what the page asks of them. seen gets what
-// /closed was closed with.
-func script(mux *http.ServeMux, seen chan<- conn.CloseError) {
+// /closed was closed with, trace the frames of /compressed.
+func script(mux *http.ServeMux, seen chan<- conn.CloseError, trace *conn.Trace) {
+	mux.Handle("/compressed", conn.Handler(echo, &conn.AcceptOptions{Options: conn.Options{
+		Compression: &conn.Compression{},
+		Trace:       trace,
+	}}))
 	mux.Handle("/close", conn.Handler(func(ctx context.Context, c *conn.Conn) error {
 		q := c.Request().URL.Query()
 		code, err := strconv.ParseUint(q.Get("code"), 10, 16)

@@ -36,7 +36,7 @@ func run() error {
 	raw := flag.Bool("raw", false, "serve without net/http")
 	cert := flag.String("cert", "", "certificate `file` in PEM, for wss; with -key")
 	key := flag.String("key", "", "private key `file` in PEM, for wss; with -cert")
-	flag.Bool("compress", true, "agree to compression (permessage-deflate), once the library has it")
+	compress := flag.Bool("compress", true, "agree to compression (permessage-deflate)")
 	var origins []string
 	flag.Func("origin", "further `origin` that pages may come from, such as https://example.com, or * for any; repeatable", func(s string) error {
 		origins = append(origins, s)
@@ -73,6 +73,9 @@ func run() error {
 		Tracker:   &tracker,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}}
+	if *compress {
+		o.Compression = &conn.Compression{}
+	}
 	failed := make(chan error, 1)
 	go func() {
 		if *raw {

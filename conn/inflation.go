@@ -1,0 +1,144 @@
+package conn
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"rfc6455/frame"
+	"rfc6455/frame/deflate"
+)
+
+// inflation reads compressed messages.
+type inflation struct {
+	in   deflate.Decompressor
+	src  []byte // of the message: has come and was not decoded; in Conn.buf
+	more bool   // what was decoded may not have come out yet
+	size int64  // what has come out of the message
+	text frame.UTF8
+}
+
+var inflations = sync.Pool{New: func() any { return new(inflation) }}
+
+// beginMessage makes in ready for a message.
+func (z *compressor) beginMessage() {
+	if z.in == nil {
+		z.in = inflations.Get().(*inflation)
+		z.in.in = deflate.Decompressor{Window: int(z.peer.window), Takeover: z.peer.takeover}
+	}
+	z.in.src, z.in.more, z.in.size = nil, false, 0
+	z.in.text.Reset()
+}
+
+// endMessage gives back what is not needed until the next message.
+func (z *compressor) endMessage() {
+	if !z.peer.takeover {
+		z.release()
+	}
+}
+
+// release gives everything back.
+func (z *compressor) release() {
+	if z != nil && z.in != nil {
+		z.in.in.Reset()
+		*z.in = inflation{}
+		inflations.Put(z.in)
+		z.in = nil
+	}
+}
+
+// inflate reads to the end of a compressed message.
+func (c *Conn) inflate(ctx context.Context, dst []byte, m memory) ([]byte, error) {
+	for {
+		if len(dst) == cap(dst) {
+			// It will be some times as long as what came of it, and not much longer
+			// than it may be. Memory grows with what comes out.
+			guess := int(min(4*c.head.Length, firstRoom))
+			size := max(2*len(dst), guess, minReadBuffer)
+			if limit := c.o.ReadLimit; limit > 0 && int64(size) > limit {
+				size = max(int(limit), len(dst)) + 1
+			}
+			dst = c.resize(dst, size, m)
+		}
+		n, err := c.inflated(ctx, dst[len(dst):cap(dst)])
+		if err == io.EOF {
+			return dst, nil
+		}
+		if err != nil {
+			return nil, c.interrupted(dst, m, err)
+		}
+		dst = dst[:len(dst)+n]
+	}
+}
+
+// inflated puts the next bytes of a compressed message into p, at least one, or
+// returns io.EOF at its end. p is not empty.
+func (c *Conn) inflated(ctx context.Context, p []byte) (int, error) {
+	z := c.compressor.in
+	op, _ := c.recv.Message()
+	for {
+		for len(z.src) > 0 || z.more {
+			out, used, err := z.in.Append(p[:0], z.src, len(p))
+			z.src = z.src[used:]
+			// What came before an error comes first.
+			z.more = len(out) == len(p) || err != nil
+			if len(out) == 0 {
+				if err != nil {
+					return 0, c.fail(fmt.Errorf("%w: %w", frame.ErrCompressed, err))
+				}
+				break
+			}
+			limit := c.o.ReadLimit
+			if limit == 0 {
+				limit = math.MaxInt64
+			}
+			within := out[:min(int64(len(out)), limit-z.size)]
+			if op == frame.OpText && !z.text.Valid(within) {
+				return 0, c.fail(frame.ErrText)
+			}
+			if len(within) < len(out) {
+				return 0, c.fail(fmt.Errorf("%w after inflating: it has more than %d bytes (Options.ReadLimit)", frame.ErrMessageTooBig, limit))
+			}
+			z.size += int64(len(out))
+			return len(out), nil
+		}
+		if !c.inData {
+			if !c.recv.Open() {
+				return 0, c.endInflated(op)
+			}
+			if err := c.nextData(ctx); err != nil {
+				return 0, err
+			}
+		}
+		left := c.recv.Left()
+		if c.r == c.w && left > 0 {
+			if err := c.fill(ctx); err != nil {
+				return 0, err
+			}
+		}
+		piece := c.buffered()
+		if int64(len(piece)) > left {
+			piece = piece[:left]
+		}
+		c.r += len(piece)
+		if err := c.payload(piece); err != nil {
+			return 0, err
+		}
+		z.src = piece
+	}
+}
+
+// endInflated returns io.EOF at the end of a message, unless it was cut off.
+func (c *Conn) endInflated(op frame.Opcode) error {
+	z := c.compressor.in
+	if err := z.in.End(); err != nil {
+		return c.fail(fmt.Errorf("%w: %w", frame.ErrCompressed, err))
+	}
+	if op == frame.OpText && !z.text.Complete() {
+		return c.fail(frame.ErrText)
+	}
+	c.compressor.endMessage()
+	return io.EOF
+}
