@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 )
@@ -43,17 +44,30 @@ func (t tunnel) dialProxy(ctx context.Context, network string) (net.Conn, error)
 		}
 	}
 	addr := net.JoinHostPort(host, port)
-	if secure && t.base.DialTLSContext != nil {
+	switch {
+	case secure && t.base.DialTLSContext != nil:
 		return t.base.DialTLSContext(ctx, network, addr)
+	case secure && t.base.DialTLS != nil:
+		return t.base.DialTLS(network, addr)
 	}
-	dial := t.base.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
+	var nc net.Conn
+	var err error
+	switch {
+	case t.base.DialContext != nil:
+		nc, err = t.base.DialContext(ctx, network, addr)
+	case t.base.Dial != nil:
+		nc, err = t.base.Dial(network, addr)
+	default:
+		nc, err = new(net.Dialer).DialContext(ctx, network, addr)
 	}
-	nc, err := dial(ctx, network, addr)
 	if err != nil || !secure {
 		return nc, err
 	}
+	return t.secure(ctx, nc, host)
+}
+
+// secure puts TLS on a connection to the proxy at host. nc is closed on an error.
+func (t tunnel) secure(ctx context.Context, nc net.Conn, host string) (net.Conn, error) {
 	config := t.base.TLSClientConfig.Clone()
 	if config == nil {
 		config = &tls.Config{}
@@ -63,7 +77,15 @@ func (t tunnel) dialProxy(ctx context.Context, network string) (net.Conn, error)
 	}
 	config.NextProtos = nil
 	tc := tls.Client(nc, config)
-	if err := tc.HandshakeContext(ctx); err != nil {
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace != nil && trace.TLSHandshakeStart != nil {
+		trace.TLSHandshakeStart()
+	}
+	err := tc.HandshakeContext(ctx)
+	if trace != nil && trace.TLSHandshakeDone != nil {
+		trace.TLSHandshakeDone(tc.ConnectionState(), err)
+	}
+	if err != nil {
 		nc.Close()
 		return nil, err
 	}
@@ -102,6 +124,11 @@ func (t tunnel) connect(ctx context.Context, nc net.Conn, addr string) (_ net.Co
 			err = errors.New("its response's header is too long")
 		}
 		return nil, err
+	}
+	if f := t.base.OnProxyConnectResponse; f != nil {
+		if err := f(ctx, t.proxy, req, resp); err != nil {
+			return nil, err
+		}
 	}
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))

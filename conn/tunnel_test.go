@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"runtime"
 	"strconv"
@@ -171,8 +172,21 @@ func TestDialProxies(t *testing.T) {
 				return tls.Client(nc, trust(t)), err
 			}
 		}},
+		{name: "https, DialTLS", proxy: "https://proxy.test:3129", set: func(t *testing.T, tr *http.Transport) {
+			dial := tr.DialContext
+			tr.DialTLS = func(network, addr string) (net.Conn, error) {
+				assert.Equal(t, "proxy.test:3129", addr)
+				nc, err := dial(t.Context(), network, addr)
+				return tls.Client(nc, trust(t)), err
+			}
+		}},
 		{name: "http, DialTLSContext is not for it", proxy: "http://proxy.test:3128", set: func(t *testing.T, tr *http.Transport) {
 			tr.DialTLSContext = func(context.Context, string, string) (net.Conn, error) { return nil, errTest }
+		}},
+		{name: "http, Dial", proxy: "http://proxy.test:3128", set: func(t *testing.T, tr *http.Transport) {
+			dial := tr.DialContext
+			tr.DialContext = nil
+			tr.Dial = func(network, addr string) (net.Conn, error) { return dial(t.Context(), network, addr) }
 		}},
 		{name: "http, ProxyConnectHeader", proxy: "http://me:word@proxy.test:3128", want: "me:word", set: func(t *testing.T, tr *http.Transport) {
 			tr.ProxyConnectHeader = http.Header{"X-Extra": {"1", "2"}}
@@ -185,6 +199,19 @@ func TestDialProxies(t *testing.T) {
 				return http.Header{"X-Target": {strings.Split(target, ":")[0]}}, nil
 			}
 		}, header: http.Header{"X-Target": {"a.test"}}},
+		{name: "https, OnProxyConnectResponse", proxy: "https://proxy.test:3129", set: func(t *testing.T, tr *http.Transport) {
+			called := 0
+			tr.OnProxyConnectResponse = func(ctx context.Context, proxy *url.URL, r *http.Request, resp *http.Response) error {
+				assert.Equal(t, "a value", ctx.Value(key{}))
+				assert.Equal(t, "https://proxy.test:3129", proxy.String())
+				assert.Equal(t, "CONNECT", r.Method)
+				assert.Equal(t, "200 Connection Established", resp.Status)
+				assert.Equal(t, "test", resp.Header.Get("Via"))
+				called++
+				return nil
+			}
+			t.Cleanup(func() { assert.Equal(t, 1, called) })
+		}},
 		{name: "socks5", proxy: "socks5://socks.test:1080"},
 		{name: "socks5, no port", proxy: "socks5://socks.test"},
 		{name: "socks5h", proxy: "socks5h://socks.test:1080"},
@@ -329,6 +356,33 @@ func TestDialProxyEarly(t *testing.T) {
 				require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 			})
 		}
+	}
+}
+
+func TestDialProxyTrace(t *testing.T) {
+	certificate(t)
+	for _, scheme := range []string{"ws", "wss"} {
+		bubble(t, scheme, func(t *testing.T) {
+			w := &world{t: t}
+			p := &httpProxy{dial: w.dial}
+			w.at = map[string]func(net.Conn){"a.test:80": welcoming, "a.test:443": underTLS(t, welcoming), "proxy.test:443": underTLS(t, p.serve)}
+			hc := w.client()
+			hc.Transport.(*http.Transport).Proxy = through(t, "https://proxy.test")
+			var steps []string
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+				TLSHandshakeStart: func() { steps = append(steps, "start") },
+				TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { steps = append(steps, fmt.Sprint("done ", err)) },
+				GotConn:           func(httptrace.GotConnInfo) { steps = append(steps, "GotConn") },
+			})
+			c, _, err := Dial(ctx, scheme+"://a.test/", &DialOptions{HTTPClient: hc})
+			require.NoError(t, err)
+			want := []string{"start", "done <nil>", "start", "done <nil>", "GotConn"}
+			if scheme == "ws" {
+				want = want[2:]
+			}
+			require.Equal(t, want, steps)
+			talk(t, c)
+		})
 	}
 }
 
