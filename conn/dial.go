@@ -427,16 +427,24 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if one.MaxResponseHeaderBytes == 0 {
 		one.MaxResponseHeaderBytes = int64(t.bytes)
 	}
-	if one.Proxy != nil && r.URL.Scheme == "http" {
+	if one.Proxy != nil {
 		proxy, err := one.Proxy(r)
 		if err != nil {
 			return nil, err
 		}
-		// For net/http such a request goes to the proxy as it is. A WebSocket
-		// needs a tunnel. (RFC 6455, section 4.1)
-		if proxy != nil && (proxy.Scheme == "http" || proxy.Scheme == "https") {
+		one.Proxy = http.ProxyURL(proxy)
+		switch {
+		case proxy == nil, proxy.Scheme == "socks5", proxy.Scheme == "socks5h":
+		case proxy.Scheme == "http", proxy.Scheme == "https":
+			// For net/http a request for http goes to the proxy as it is. A
+			// WebSocket needs a tunnel. (RFC 6455, section 4.1) For https it makes
+			// one, but does not tell who refused it and why.
 			one.Proxy = nil
-			one.DialContext = tunnel{t.base, proxy}.dial
+			one.DialContext = tunnel{t.base, proxy, one.MaxResponseHeaderBytes}.dial
+			// These are for the proxy; TLS with the server goes over the tunnel.
+			one.DialTLSContext, one.DialTLS = nil, nil
+		default:
+			return nil, fmt.Errorf("proxy %s has scheme %q, it must be http, https or socks5", proxy.Host, proxy.Scheme)
 		}
 	}
 	resp, err := one.RoundTrip(r)

@@ -19,6 +19,7 @@ import (
 type tunnel struct {
 	base  *http.Transport // the user's
 	proxy *url.URL
+	bytes int64 // of the header of its response; 0: no limit
 }
 
 // dial returns a connection to addr. It is an http.Transport's DialContext.
@@ -116,15 +117,21 @@ func (t tunnel) connect(ctx context.Context, nc net.Conn, addr string) (_ net.Co
 	if err := req.Write(nc); err != nil {
 		return nil, err
 	}
-	limit := &limitReader{r: nc, left: defaultHandshakeBytes}
+	limit := &limitReader{r: nc, left: 1<<31 - 1}
+	if t.bytes > 0 {
+		limit.left = int(min(t.bytes, 1<<31-1))
+	}
 	br := bufio.NewReader(limit)
 	resp, err := http.ReadResponse(br, req)
-	if err != nil {
-		if limit.left == 0 {
-			err = errors.New("its response's header is too long")
-		}
+	switch {
+	case err != nil && limit.left == 0:
+		return nil, fmt.Errorf("its response's header is over %d bytes (DialOptions.HandshakeBytes)", t.bytes)
+	case err == io.ErrUnexpectedEOF:
+		return nil, fmt.Errorf("it ended the stream before its response: %w", err)
+	case err != nil:
 		return nil, err
 	}
+	limit.left = max(limit.left, bodyBytes)
 	if f := t.base.OnProxyConnectResponse; f != nil {
 		if err := f(ctx, t.proxy, req, resp); err != nil {
 			return nil, err

@@ -278,6 +278,52 @@ func TestDialProxies(t *testing.T) {
 	}
 }
 
+// A Proxy function that decides for each request, as http.ProxyFromEnvironment
+// does. It is asked once for each.
+func TestDialProxyFunc(t *testing.T) {
+	certificate(t)
+	bubble(t, "memory", func(t *testing.T) {
+		w := &world{t: t}
+		server := answering(func(r *http.Request) string {
+			if r.URL.Path == "/away" {
+				return "HTTP/1.1 302 Found\r\nLocation: wss://b.test/\r\n\r\n"
+			}
+			return accepting(r)
+		})
+		p, q := &httpProxy{dial: w.dial}, &httpProxy{dial: w.dial}
+		w.at = map[string]func(net.Conn){
+			"a.test:80": server, "b.test:443": underTLS(t, server), "local.test:80": server,
+			"p.test:3128": p.serve, "q.test:3128": q.serve,
+		}
+		hc := w.client()
+		var decided []string
+		hc.Transport.(*http.Transport).Proxy = func(r *http.Request) (*url.URL, error) {
+			decided = append(decided, r.URL.Scheme+"://"+r.URL.Host)
+			switch {
+			case r.URL.Host == "no.test":
+				return nil, errTest
+			case r.URL.Host == "local.test":
+				return nil, nil
+			case r.URL.Scheme == "https":
+				return url.Parse("http://q.test:3128")
+			}
+			return url.Parse("http://p.test:3128")
+		}
+		for _, u := range []string{"ws://a.test/", "wss://b.test/", "ws://local.test/", "ws://a.test/away"} {
+			c, _, err := Dial(t.Context(), u, &DialOptions{HTTPClient: hc})
+			require.NoError(t, err)
+			talk(t, c)
+		}
+		_, _, err := Dial(t.Context(), "ws://no.test/", &DialOptions{HTTPClient: hc})
+		require.ErrorIs(t, err, errTest)
+		require.Equal(t, []string{"http://a.test", "https://b.test", "http://local.test", "http://a.test", "https://b.test", "http://no.test"}, decided)
+		require.Equal(t, []string{
+			"p.test:3128", "a.test:80", "q.test:3128", "b.test:443", "local.test:80",
+			"p.test:3128", "a.test:80", "q.test:3128", "b.test:443",
+		}, w.dialed)
+	})
+}
+
 // TestDialProxySockets has real servers and proxies.
 func TestDialProxySockets(t *testing.T) {
 	plain := httpServer(t, (*httptest.Server).Start)
@@ -383,6 +429,133 @@ func TestDialProxyTrace(t *testing.T) {
 			require.Equal(t, want, steps)
 			talk(t, c)
 		})
+	}
+}
+
+func TestDialProxyErrors(t *testing.T) {
+	certificate(t)
+	says := func(response string) func(net.Conn) {
+		return func(nc net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(nc)); err == nil {
+				io.WriteString(nc, response)
+				io.Copy(io.Discard, nc)
+			}
+		}
+	}
+	endless := func(first, more string) func(net.Conn) {
+		return func(nc net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(nc)); err == nil {
+				for _, err = io.WriteString(nc, first); err == nil; {
+					_, err = io.WriteString(nc, strings.Repeat(more, 1_000))
+				}
+			}
+		}
+	}
+	const named = "proxy proxy.test: "
+	tests := []struct {
+		name  string
+		serve func(net.Conn) // at proxy.test:80
+		proxy string         // default http://me:word@proxy.test
+		set   func(tr *http.Transport)
+		want  []string
+		is    error
+		after time.Duration
+	}{
+		{name: "407", serve: says("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 9\r\n\r\nSign in.\n"),
+			want: []string{named + "it answered CONNECT <target> with \"407 Proxy Authentication Required\": \"Sign in.\""}},
+		{name: "403, no body", serve: says("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), want: []string{named + "it answered CONNECT <target> with \"403 Forbidden\""}},
+		{name: "502, chunked", serve: says("HTTP/1.1 502 Bad Gateway\r\nTransfer-Encoding: chunked\r\n\r\n3\r\noff\r\n0\r\n\r\n"), want: []string{named + "it answered CONNECT <target> with \"502 Bad Gateway\": \"off\""}},
+		{name: "101", serve: says("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), want: []string{named + "it answered CONNECT <target> with \"101 Switching Protocols\""}},
+		{name: "302", serve: says("HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\nContent-Length: 0\r\n\r\n"), want: []string{named + "it answered CONNECT <target> with \"302 Found\""}},
+		{name: "an endless body", serve: endless("HTTP/1.1 403 Forbidden\r\n\r\n", "x"), want: []string{named + "it answered CONNECT <target> with \"403 Forbidden\": \"xxxxx"}},
+		{name: "closes", serve: func(nc net.Conn) { http.ReadRequest(bufio.NewReader(nc)) }, want: []string{named + "it ended the stream before its response: unexpected EOF"}, is: io.ErrUnexpectedEOF},
+		{name: "closes at once", serve: func(nc net.Conn) {}, want: []string{named}},
+		{name: "closes in its header", serve: func(nc net.Conn) {
+			http.ReadRequest(bufio.NewReader(nc))
+			io.WriteString(nc, "HTTP/1.1 200 OK\r\nX: y\r\n")
+		}, want: []string{named + "it ended the stream before its response: unexpected EOF"}, is: io.ErrUnexpectedEOF},
+		{name: "closes behind its 200", serve: func(nc net.Conn) {
+			http.ReadRequest(bufio.NewReader(nc))
+			io.WriteString(nc, "HTTP/1.1 200 OK\r\n\r\n")
+		}},
+		{name: "garbage", serve: says("SSH-2.0-OpenSSH_9.9\r\n"), want: []string{named, "malformed HTTP response \"SSH-2.0-OpenSSH_9.9\""}},
+		{name: "HTTP/2", serve: says("\x00\x00\x12\x04\x00\x00\x00\x00\x00\r\n\r\n"), want: []string{named, "malformed HTTP"}},
+		{name: "a header that is none", serve: says("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), want: []string{named, "malformed MIME header"}},
+		{name: "a large header", serve: says("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20_000) + "\r\n\r\n"), want: []string{named + "its response's header is over 16384 bytes (DialOptions.HandshakeBytes)"}},
+		{name: "a header without end", serve: endless("HTTP/1.1 200 OK\r\n", "X: y\r\n"), want: []string{named + "its response's header is over 16384 bytes (DialOptions.HandshakeBytes)"}},
+		{name: "bytes behind its 200", serve: says("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n"), want: []string{named + "it sent more than its response to CONNECT"}},
+		{name: "a body behind its 200", serve: says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"), want: []string{named + "it sent more than its response to CONNECT"}},
+		{name: "never answers", serve: says(""), want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
+		{name: "never ends its header", serve: says("HTTP/1.1 200 OK\r\n"), want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
+		{name: "never ends its body", serve: says("HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nx"), want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
+		{name: "takes nothing", serve: func(nc net.Conn) { time.Sleep(time.Minute) }, want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
+		{name: "nobody there", proxy: "http://me:word@nobody.test:8080", want: []string{"proxy nobody.test:8080: ", "connection refused"}},
+		{name: "the target is not there", serve: nil, proxy: "http://me:word@far.test", want: []string{"proxy far.test: it answered CONNECT <target> with \"502 Bad Gateway\": \"<target> cannot be reached.\""}},
+		{name: "https, no TLS", proxy: "https://me:word@proxy.test:80", serve: func(nc net.Conn) {
+			nc.Read(make([]byte, 1_000))
+			io.WriteString(nc, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		}, want: []string{"proxy proxy.test:80: ", "does not look like a TLS handshake"}},
+		{name: "https, another's certificate", proxy: "https://me:word@secure.test", set: func(tr *http.Transport) { tr.TLSClientConfig = nil }, want: []string{"proxy secure.test: ", "certificate"}},
+		{name: "https, never answers", proxy: "https://me:word@proxy.test:80", serve: func(nc net.Conn) { io.Copy(io.Discard, nc) }, want: []string{"HandshakeTimeout"}, is: context.DeadlineExceeded, after: 10 * time.Second},
+		{name: "GetProxyConnectHeader fails", serve: says(""), set: func(tr *http.Transport) {
+			tr.GetProxyConnectHeader = func(context.Context, *url.URL, string) (http.Header, error) { return nil, errTest }
+		}, want: []string{named}, is: errTest},
+		{name: "OnProxyConnectResponse fails", serve: says("HTTP/1.1 200 OK\r\n\r\n"), set: func(tr *http.Transport) {
+			tr.OnProxyConnectResponse = func(context.Context, *url.URL, *http.Request, *http.Response) error { return errTest }
+		}, want: []string{named}, is: errTest},
+		{name: "MaxResponseHeaderBytes", serve: says("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 500) + "\r\n\r\n"), set: func(tr *http.Transport) { tr.MaxResponseHeaderBytes = 300 }, want: []string{named + "its response's header is over 300 bytes"}},
+		{name: "SOCKS, refuses", proxy: "socks5://other:word@socks.test", want: []string{"socks", "username/password authentication failed"}},
+		{name: "SOCKS, wants credentials", proxy: "socks5://socks.test", want: []string{"socks", "no acceptable authentication methods"}},
+		{name: "SOCKS, the target is not there", proxy: "socks5://me:word@socks.test", want: []string{"socks", "connection refused"}},
+		{name: "SOCKS, garbage", proxy: "socks5://me:word@proxy.test:80", serve: func(nc net.Conn) { io.WriteString(nc, "HTTP/1.1 400 Bad Request\r\n\r\n") }, want: []string{"socks", "protocol version"}},
+		{name: "SOCKS, never answers", proxy: "socks5://me:word@proxy.test:80", serve: func(nc net.Conn) { io.Copy(io.Discard, nc) }, want: []string{"HandshakeTimeout"}, is: context.DeadlineExceeded, after: 10 * time.Second},
+		{name: "no proxy's scheme", proxy: "gopher://proxy.test:80", serve: says("HTTP/1.1 200 OK\r\n\r\n"), want: []string{`scheme "gopher"`}},
+	}
+	for _, test := range tests {
+		for _, scheme := range []string{"ws", "wss"} {
+			bubble(t, test.name+", "+scheme, func(t *testing.T) {
+				w := &world{t: t}
+				far := &httpProxy{dial: w.dial}
+				socks := &socksProxy{dial: w.dial, credentials: "me:word"}
+				w.at = map[string]func(net.Conn){
+					"proxy.test:80":   test.serve,
+					"far.test:80":     far.serve,
+					"secure.test:443": underTLS(t, far.serve),
+					"socks.test:1080": socks.serve,
+				}
+				hc := w.client()
+				tr := hc.Transport.(*http.Transport)
+				if test.proxy == "" {
+					test.proxy = "http://me:word@proxy.test"
+				}
+				tr.Proxy = through(t, test.proxy)
+				if test.set != nil {
+					test.set(tr)
+				}
+				begin := time.Now()
+				c, resp, err := Dial(t.Context(), scheme+"://user:password@a.test/chat?token=secret", &DialOptions{HTTPClient: hc})
+				require.Equal(t, test.after, time.Since(begin), "%v", err)
+				require.Nil(t, c)
+				require.Nil(t, resp)
+				target := map[string]string{"ws": "a.test:80", "wss": "a.test:443"}[scheme]
+				for _, want := range test.want {
+					require.ErrorContains(t, err, strings.ReplaceAll(want, "<target>", target))
+				}
+				if test.is != nil {
+					require.ErrorIs(t, err, test.is)
+				}
+				require.NotErrorIs(t, err, io.EOF)
+				if test.name != "SOCKS, refuses" { // its error has the word password
+					requireDialError(t, err, "")
+				}
+				require.NotContains(t, strings.Replace(err.Error(), "username/password", "", 1), "word")
+				require.NotContains(t, err.Error(), "bWU6")
+				require.Less(t, len(err.Error()), 400)
+				if test.name == "takes nothing" {
+					time.Sleep(time.Minute)
+				}
+			})
+		}
 	}
 }
 
