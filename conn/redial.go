@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -54,38 +55,44 @@ func Redial(ctx context.Context, url string, o *DialOptions) iter.Seq2[*Conn, er
 		}
 		b := newBackoff(o)
 		for ctx.Err() == nil {
+			var asked time.Duration
 			c, resp, err := d.dial(ctx, url)
 			if err == nil {
 				var goOn bool
-				if goOn, err = use(c, yield); !goOn {
+				var lived time.Duration
+				if goOn, lived, err = use(c, yield); !goOn {
 					return
 				}
-				b.lived(time.Since(c.start))
-			} else if !worthRetrying(resp, err) {
-				yield(nil, err)
-				return
+				b.lived(lived)
+			} else {
+				if !worthRetrying(err) {
+					yield(nil, err)
+					return
+				}
+				asked = retryAfter(resp, time.Now())
 			}
 			if ctx.Err() != nil {
 				return
 			}
-			wait := b.next(rand.Float64(), retryAfter(resp, time.Now()))
+			wait := b.next(rand.Float64(), asked)
 			if !yield(nil, &RedialError{Err: err, Attempt: b.attempt, Wait: wait}) {
 				return
 			}
 			select {
-			case <-time.After(wait):
+			case <-time.After(max(wait, 1)): // not 0, see arm
 			case <-ctx.Done():
 			}
 		}
 	}
 }
 
-// use yields a connection, and returns why it is over.
-func use(c *Conn, yield func(*Conn, error) bool) (goOn bool, err error) {
+// use yields a connection, and returns how long it was of use and why it is over.
+func use(c *Conn, yield func(*Conn, error) bool) (goOn bool, lived time.Duration, err error) {
 	defer c.CloseNow() // a panic in the loop
 	goOn = yield(c, nil)
+	lived = time.Since(c.start)
 	c.Close(frame.CloseNormal, "")
-	return goOn, c.sticky()
+	return goOn, lived, c.sticky()
 }
 
 // RedialError says why [Redial] has no connection at the moment.
@@ -121,6 +128,9 @@ func newBackoff(o *DialOptions) *backoff {
 		first: or(o.RedialWait, defaultRedialWait),
 		most:  or(o.RedialMaxWait, defaultRedialMaxWait),
 	}
+	if b.most == 0 {
+		b.most = math.MaxInt64
+	}
 	b.first = min(b.first, b.most)
 	return b
 }
@@ -131,14 +141,17 @@ func newBackoff(o *DialOptions) *backoff {
 func (b *backoff) next(random float64, asked time.Duration) time.Duration {
 	limit := b.first
 	for range b.attempt {
-		if limit = min(2*limit, b.most); limit == b.most {
+		if limit > b.most/2 {
+			limit = b.most
 			break
 		}
+		limit *= 2
 	}
-	wait := time.Duration(random * float64(limit))
+	least := time.Duration(0)
 	if b.attempt > 0 {
-		wait = (limit + wait) / 2
+		least = limit / 2
 	}
+	wait := least + time.Duration(random*float64(limit-least))
 	b.attempt++
 	return max(wait, min(asked, b.most))
 }
@@ -151,15 +164,16 @@ func (b *backoff) lived(d time.Duration) {
 }
 
 // worthRetrying reports whether another attempt can have another result.
-func worthRetrying(resp *http.Response, err error) bool {
-	if _, ok := errors.AsType[*handshake.ResponseError](err); !ok {
+func worthRetrying(err error) bool {
+	refusal, ok := errors.AsType[*handshake.ResponseError](err)
+	if !ok {
 		return true
 	}
-	switch resp.StatusCode {
+	switch refusal.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true
 	}
-	return resp.StatusCode/100 != 4
+	return refusal.Status/100 != 4
 }
 
 // retryAfter returns how long the server wants to be left alone, 0 if it did not
@@ -169,8 +183,9 @@ func retryAfter(resp *http.Response, now time.Time) time.Duration {
 		return 0
 	}
 	value := resp.Header.Get("Retry-After")
-	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil && seconds >= 0 {
-		return time.Duration(seconds) * time.Second
+	seconds, err := strconv.ParseUint(value, 10, 32)
+	if err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(seconds) * time.Second // the largest number if it is out of range
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(at.Sub(now), 0)
