@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 )
 
 // ReadJSON reads the next message and decodes it, whatever its type:
@@ -21,7 +22,7 @@ func ReadJSON[T any](ctx context.Context, c *Conn) (T, error) {
 		return v, err
 	}
 	if err := json.Unmarshal(p, &v); err != nil {
-		return v, fmt.Errorf("websocket: message of %d bytes is not the JSON of a %T: %w", len(p), v, err)
+		return v, fmt.Errorf("websocket: message of %d bytes is not the JSON of a %v: %w", len(p), reflect.TypeFor[T](), err)
 	}
 	return v, nil
 }
