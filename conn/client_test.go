@@ -639,6 +639,7 @@ func strictResponses() (rows []strictResponse) {
 	instead("another", "Upgrade: websocket", "Upgrade: h2c", `server's Upgrade is "h2c", it must be "websocket"`)
 	instead("two", "Upgrade: websocket", "Upgrade: websocket, h2c", `server's Upgrade is "websocket, h2c"`)
 	instead("with a version", "Upgrade: websocket", "Upgrade: websocket/13", `server's Upgrade is "websocket/13"`)
+	instead("an empty one first", "Upgrade: websocket", "Upgrade:\r\nUpgrade: websocket", "server's first Upgrade is empty")
 	instead("in other letters", "Upgrade: websocket", "Upgrade: WebSocket", "")
 
 	section = "4.1 Connection"

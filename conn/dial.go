@@ -173,14 +173,19 @@ func (d *dialer) check(req *http.Request, resp *http.Response) (*handshake.Agree
 		resp.Header.Set("Connection", "close")
 	}
 	agreement, err := d.terms.Check(req, resp)
-	if err == nil && resp.ProtoMajor == 1 && resp.ProtoMinor == 0 {
-		err = &handshake.ResponseError{
-			Status: resp.StatusCode,
-			Header: resp.Header,
-			Err:    errors.New("websocket: server's response is HTTP/1.0, which has no 101 (RFC 9110, section 15.2)"),
-		}
+	if err != nil {
+		return nil, err
 	}
-	return agreement, err
+	switch {
+	case resp.ProtoMajor == 1 && resp.ProtoMinor == 0:
+		err = errors.New("websocket: server's response is HTTP/1.0, which has no 101 (RFC 9110, section 15.2)")
+	case resp.Header.Get("Upgrade") == "":
+		// net/http looks at the first one alone, and keeps the connection.
+		err = errors.New("websocket: server's first Upgrade is empty (RFC 6455, section 4.1)")
+	default:
+		return agreement, nil
+	}
+	return nil, &handshake.ResponseError{Status: resp.StatusCode, Header: resp.Header, Err: err}
 }
 
 // connect makes the connection of a response that was checked.
