@@ -726,7 +726,11 @@ func TestAcceptLogsNothing(t *testing.T) {
 	everyPlace(t, func(t *testing.T, at place) {
 		var book logbook
 		connect := at.start(t, serveEcho, &AcceptOptions{Options: Options{Logger: book.logger()}})
-		p := connect().open("/", "Origin: http://example.com")
+		scheme := "http"
+		if at.tls {
+			scheme = "https"
+		}
+		p := connect().open("/", "Origin: "+scheme+"://example.com")
 		p.hello()
 		p.write(p.close(frame.CloseNormal, ""))
 		p.expectClose(frame.CloseNormal)

@@ -28,6 +28,14 @@ func (c *Conn) Close(code frame.CloseCode, reason string) error {
 		defer c.mu.Unlock()
 		return c.closeResult
 	}
+	if err := c.writeErr; err != nil && !c.closing {
+		// There can be no closing handshake any more.
+		c.mu.Unlock()
+		c.end(err, err, false)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.closeResult
+	}
 	if !c.closing {
 		c.beginClose(&CloseError{Code: code, Reason: reason}, code, reason)
 	}
@@ -204,11 +212,17 @@ func (c *Conn) fail(err error) error {
 	return c.gone()
 }
 
-// linger reads until the peer ends the stream or the time for the closing
-// handshake is over, and closes the transport. The reader calls it after the
-// end.
+// linger reads until the peer ends the stream, the time for the closing handshake
+// is over or the reader's context ends, and closes the transport. The reader
+// calls it after the end.
 func (c *Conn) linger() {
 	defer c.hangUp()
+	if ctx := c.readCtx; c.watched(ctx) {
+		if c.readWatch.begin(c, ctx) != nil {
+			return
+		}
+		defer c.readWatch.end(c)
+	}
 	b := getBuffer(minReadBuffer)
 	defer putBuffer(b)
 	for {

@@ -782,3 +782,53 @@ func TestCloseRace(t *testing.T) {
 		})
 	}
 }
+
+// A Read does not outlive its context for the sake of a peer that broke the
+// protocol and does not hang up.
+func TestCloseLingerContext(t *testing.T) {
+	bothRoles(t, func(t *testing.T, role frame.Role) {
+		c, p := newPeer(t, role, nil)
+		p.write([]byte{0x83, 0x00})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		_, _, err := c.Read(ctx)
+		require.ErrorIs(t, err, frame.ErrReservedOpcode)
+		require.Equal(t, time.Second, time.Since(begin))
+		p.expectClose(frame.CloseProtocolError)
+		p.expectEnd()
+	})
+}
+
+// layered is a transport like TLS: its Close waits for a read or write under way,
+// which only the end of what is below can end.
+type layered struct {
+	net.Conn
+	busy chan struct{}
+}
+
+func (l *layered) NetConn() net.Conn { return l.Conn }
+
+func (l *layered) Write(p []byte) (int, error) {
+	defer close(l.busy)
+	return l.Conn.Write(p)
+}
+
+func (l *layered) Close() error {
+	<-l.busy
+	return l.Conn.Close()
+}
+
+func TestCloseNowBelowTLS(t *testing.T) {
+	bubble(t, "in memory", func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		c := New(&layered{ours, make(chan struct{})}, frame.Server, nil, nil)
+		wrote := startErr(func() error { return c.Write(t.Context(), Text, []byte("nobody takes it")) })
+		require.True(t, pending(wrote))
+		begin := time.Now()
+		require.NoError(t, c.CloseNow())
+		require.Zero(t, time.Since(begin))
+		require.Error(t, (<-wrote).err)
+	})
+}

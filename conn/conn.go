@@ -81,11 +81,12 @@ type Conn struct {
 	inData    bool         // it is a data frame, not whole yet
 	saved     []byte       // of a message that an interrupted call had collected
 	streaming *messageReader
-	readErr   error  // came with the last bytes, not reported yet
-	pingSeen  bool   // ping was not made a Pong yet
-	ping      []byte // payload of the newest Ping
-	traceHead bool   // head was not given to Trace yet
-	readCount int64  // messages, not in stats yet
+	readErr   error           // came with the last bytes, not reported yet
+	pingSeen  bool            // ping was not made a Pong yet
+	ping      []byte          // payload of the newest Ping
+	traceHead bool            // head was not given to Trace yet
+	readCount int64           // messages, not in stats yet
+	readCtx   context.Context // of the call under way
 	readWatch watch
 	silence   time.Duration // since when reads have found nothing; 0: the last one found bytes
 
@@ -151,7 +152,8 @@ type Conn struct {
 	timer      *time.Timer
 	timerAt    time.Duration // when it fires; 0: it does not
 	corkAt     time.Duration // when waiting output must leave; 0: none waits
-	writeStart time.Duration // of the write under way; 0: none
+	writeStart time.Duration // of the write under way, for the time-out; 0: none
+	lastWrite  time.Duration // when a write began, was to begin, or ended
 	closeAt    time.Duration // when the closing handshake is given up; 0: none
 	keepalive  keepalive
 }
@@ -185,6 +187,7 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 		o:         o,
 		agreement: a,
 		start:     time.Now(),
+		readCtx:   context.Background(),
 		bufSize:   minReadBuffer,
 		recv: frame.Receiver{
 			Role:          role,
@@ -291,11 +294,14 @@ func (c *Conn) end(err, result error, linger bool) {
 		p.done <- err
 	}
 	c.cancel(err)
-	if !linger {
-		c.nc.Close()
-	}
+	// A context that outlives the connection must not keep it.
+	c.readWatch.release()
+	c.writeWatch.release()
 	if c.o.Tracker != nil {
 		c.o.Tracker.remove(c)
+	}
+	if !linger {
+		c.closeTransport()
 	}
 	if l := c.o.Logger; l != nil {
 		if !errors.Is(err, net.ErrClosed) {
@@ -312,8 +318,20 @@ func (c *Conn) hangUp() {
 	c.stopTimer()
 	c.mu.Unlock()
 	if !was {
-		c.nc.Close()
+		c.closeTransport()
 	}
+}
+
+// closeTransport closes the transport, after the end. Closing TLS sends an alert,
+// and waits for a read or write under way: where the closing handshake was not
+// completed the peer may not be taking anything, so it is cut off below TLS.
+func (c *Conn) closeTransport() {
+	if c.closeResult != nil {
+		if t, ok := c.nc.(interface{ NetConn() net.Conn }); ok {
+			t.NetConn().Close()
+		}
+	}
+	c.nc.Close()
 }
 
 // dropOutput forgets what was not written. Under mu; not while somebody is

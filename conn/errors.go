@@ -74,6 +74,16 @@ var (
 	errCloseTimeout = fmt.Errorf("websocket: peer did not complete the closing handshake within Options.CloseTimeout: %w", os.ErrDeadlineExceeded)
 )
 
+// cutOffError fails a connection because a context ended while a message was
+// being written.
+type cutOffError struct{ err error }
+
+func (e *cutOffError) Error() string {
+	return "websocket: connection failed: a message was cut off when its context ended: " + e.err.Error()
+}
+func (e *cutOffError) Unwrap() error        { return e.err }
+func (e *cutOffError) Is(target error) bool { return target == net.ErrClosed }
+
 // lost describes a transport that ended or broke before a Close frame came.
 func lost(err error) error {
 	if errors.Is(err, io.EOF) {

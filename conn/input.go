@@ -23,6 +23,14 @@ const (
 
 // takeReader takes the reader's turn for the application.
 func (c *Conn) takeReader(ctx context.Context) error {
+	if err := c.awaitReader(ctx); err != nil {
+		return err
+	}
+	c.readCtx = ctx
+	return nil
+}
+
+func (c *Conn) awaitReader(ctx context.Context) error {
 	for !c.reading.CompareAndSwap(readerFree, readerTaken) {
 		c.mu.Lock()
 		closing := c.closing
@@ -43,6 +51,7 @@ func (c *Conn) takeReader(ctx context.Context) error {
 
 // leaveReader gives the reader's turn back.
 func (c *Conn) leaveReader() {
+	c.readCtx = context.Background()
 	if c.reading.CompareAndSwap(readerTaken, readerFree) {
 		return
 	}
@@ -229,8 +238,6 @@ func (c *Conn) gone() error {
 	c.lent = false
 	c.saved = nil
 	c.compressor.release()
-	c.readWatch.release()
-	c.writeWatch.release()
 	return c.sticky()
 }
 

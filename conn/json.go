@@ -16,8 +16,10 @@ import (
 // errors are those of [Conn.Read].
 func ReadJSON[T any](ctx context.Context, c *Conn) (T, error) {
 	var v T
-	// The connection's own memory: decoding copies what it keeps.
-	_, p, err := c.read(ctx, nil, memoryShared)
+	// Lent memory: decoding copies what it keeps.
+	b := getBuffer(minReadBuffer)
+	defer putBuffer(b)
+	_, p, err := c.ReadInto(ctx, b.b)
 	if err != nil {
 		return v, err
 	}

@@ -293,3 +293,34 @@ func TestJSONConnectionErrors(t *testing.T) {
 		})
 	})
 }
+
+// greedy reads the next message while it is decoded from this one.
+type greedy struct{ text string }
+
+var greedyConn *Conn // what the zero greedy reads from
+
+func (g *greedy) UnmarshalJSON(p []byte) error {
+	before := string(p)
+	if _, _, err := greedyConn.Read(context.Background()); err != nil {
+		return err
+	}
+	g.text = string(p)
+	if before != g.text {
+		return errors.New("the message was overwritten")
+	}
+	return nil
+}
+
+// A message is decoded from memory that no other read uses.
+func TestReadJSONWhileReading(t *testing.T) {
+	c, s := Pipe(nil, nil)
+	defer c.CloseNow()
+	defer s.CloseNow()
+	greedyConn = s
+	for _, m := range []string{`"` + strings.Repeat("a", 100) + `"`, `"` + strings.Repeat("b", 100) + `"`} {
+		require.NoError(t, c.Write(t.Context(), Text, []byte(m)))
+	}
+	g, err := ReadJSON[greedy](t.Context(), s)
+	require.NoError(t, err)
+	require.Equal(t, `"`+strings.Repeat("a", 100)+`"`, g.text)
+}

@@ -37,7 +37,9 @@ type Options struct {
 	// application that does not read is not held against the peer. Default 30 s.
 	KeepaliveTimeout time.Duration
 
-	// QueueMessages is how many messages of Send wait at most. Default 64.
+	// QueueMessages is how many messages of Send wait at most. A burst may be 16
+	// times as many while the last write began or ended less than 5 ms ago: the
+	// peer is not slow yet. Default 64.
 	QueueMessages int
 	// QueueBytes is how many bytes of payload the messages of Send hold at most
 	// while they wait; one message alone may be longer. Default 1 MiB.
@@ -56,13 +58,18 @@ type Options struct {
 	Tracker *Tracker
 	// Trace, if set, is told of every frame.
 	Trace *Trace
-	// Logger, if set, is told of refused handshakes, failed connections,
-	// dropped messages and panics. Default: nothing is logged.
+	// Logger, if set, is told of refused handshakes, failed connections and
+	// panics. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
 // AcceptOptions are the settings of a server: those of the opening handshake
-// here, those of the connection in Options.
+// here, those of the connection in Options:
+//
+//	&conn.AcceptOptions{
+//		Origins: []string{"https://app.example.com"},
+//		Options: conn.Options{ReadLimit: 64 << 10},
+//	}
 type AcceptOptions struct {
 	// Origins are further origins that a browser's page may come from, beside
 	// the server's own: "https://app.example.com", "https://*.example.com", or
@@ -74,7 +81,8 @@ type AcceptOptions struct {
 	CheckOrigin func(r *http.Request) error
 	// Subprotocols are those that the server speaks, the preferred one first.
 	Subprotocols []string
-	// Header is added to the response that accepts the handshake.
+	// Header is added to the response that accepts the handshake. What middleware
+	// has set in the http.ResponseWriter's header is not.
 	Header http.Header
 
 	// HandshakeTimeout bounds the opening handshake where this package reads it

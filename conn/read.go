@@ -200,16 +200,17 @@ func (c *Conn) collect(ctx context.Context, dst []byte, m memory) ([]byte, error
 }
 
 // firstRoom is how much memory a message gets before its bytes have come.
-const firstRoom = 64 << 10
+const firstRoom = 4 << 10
 
 // grow returns dst with room for at least a byte of the left that were
 // announced. Memory grows with what has come, not with what was announced: at
-// most firstRoom or twice that.
+// most firstRoom or four times that.
 func (c *Conn) grow(dst []byte, left int64, m memory) []byte {
 	if left == 0 || len(dst) < cap(dst) {
 		return dst
 	}
-	size := int(min(int64(len(dst))+left, int64(max(2*len(dst), firstRoom))))
+	come := len(dst) + c.w - c.r
+	size := int(min(int64(len(dst))+left, int64(max(4*come, firstRoom))))
 	if c.head.Opcode == frame.OpContinuation {
 		// More of them may follow, and must not cost a copy of everything each.
 		size = max(size, 2*len(dst))

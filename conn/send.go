@@ -2,6 +2,7 @@ package conn
 
 import (
 	"sync"
+	"time"
 
 	"rfc6455/frame"
 )
@@ -42,14 +43,23 @@ func (c *Conn) enqueue(key string, e *entry, policy Overflow) error {
 	}
 	if key != "" {
 		if old := c.queue.keyed(key); old != nil {
-			c.queue.replace(old, e)
-			c.stats.dropped++
-			c.freeQueued(old)
-			c.mu.Unlock()
-			return nil
+			fits := c.queue.messages == 1 || c.o.QueueBytes == 0 || c.queue.bytes-int64(old.size)+int64(e.size) <= c.o.QueueBytes
+			if fits {
+				c.queue.replace(old, e)
+			} else if policy == DropOldest || policy == Block {
+				c.queue.remove(old) // of no use any more
+			}
+			if old.list == nil {
+				c.stats.dropped++
+				c.freeQueued(old)
+			}
+			if fits {
+				c.mu.Unlock()
+				return nil
+			}
 		}
 	}
-	for !c.queue.fits(e.size, c.o.QueueMessages, c.o.QueueBytes) {
+	for c.full(e.size) {
 		switch policy {
 		case DropOldest:
 			old := c.queue.oldest()
@@ -72,7 +82,8 @@ func (c *Conn) enqueue(key string, e *entry, policy Overflow) error {
 		default:
 			c.stats.dropped++
 			c.freeQueued(e)
-			if policy == DropNewest {
+			if policy == DropNewest || c.open {
+				// An open Writer holds the queue up, not the peer.
 				c.mu.Unlock()
 				return ErrQueueFull
 			}
@@ -93,6 +104,22 @@ func (c *Conn) enqueue(key string, e *entry, policy Overflow) error {
 	c.mu.Unlock()
 	return nil
 }
+
+// full reports whether a message of size bytes finds no room. For a moment a
+// burst may be burstFactor times as many messages: they can come faster than
+// whoever writes gets to run, and the peer is not slow for that. Under mu.
+func (c *Conn) full(size int) bool {
+	most := c.o.QueueMessages
+	if c.busy && !c.open && c.now()-c.lastWrite < burstTime {
+		most *= burstFactor
+	}
+	return !c.queue.fits(size, most, c.o.QueueBytes)
+}
+
+const (
+	burstFactor = 16
+	burstTime   = 5 * time.Millisecond // since the last write began or ended
+)
 
 // closeSlow closes the connection of a peer that does not keep up. What it has
 // not taken is dropped: it would not take the Close frame behind it either.

@@ -25,6 +25,7 @@ func stuckPeer(t *testing.T, role frame.Role, o *Options) (c *Conn, p *peer, tak
 	require.NoError(t, c.Send(Text, []byte("under way")))
 	synctest.Wait()
 	require.Zero(t, c.Stats().Queued)
+	<-time.After(burstTime)
 	return c, p, func() (messages []string) {
 		p.expect(frame.OpBinary, filling)
 		p.expect(frame.OpText, "under way")
@@ -261,7 +262,7 @@ func TestSendPeerNeverReads(t *testing.T) {
 			require.Equal(t, min(i+1, 1<<20/30000), c.Stats().Queued)
 			<-time.After(10 * time.Millisecond)
 		}
-		require.Equal(t, 10*time.Second, (<-over).at.Sub(begin))
+		require.Equal(t, 10*time.Second-burstTime, (<-over).at.Sub(begin))
 		require.Zero(t, c.Stats().Queued)
 		require.Zero(t, c.Stats().QueuedBytes)
 	})
@@ -289,10 +290,18 @@ func TestSendModel(t *testing.T) {
 						m := message{[]string{"", "", "a", "b"}[rnd.IntN(4)], fmt.Sprint(i, letters(rnd.IntN(150)))}
 						err := c.SendKeyed(m.key, Text, []byte(m.text))
 						var want error
-						if at := slices.IndexFunc(model, func(o message) bool { return o.key == m.key }); at >= 0 && m.key != "" {
+						at := slices.IndexFunc(model, func(o message) bool { return o.key == m.key })
+						if m.key == "" {
+							at = -1
+						}
+						if at >= 0 && (len(model) == 1 || sum()-len(model[at].text)+len(m.text) <= bytes) {
 							model[at] = m
 							dropped++
 						} else {
+							if at >= 0 && policy == DropOldest {
+								model = slices.Delete(model, at, at+1)
+								dropped++
+							}
 							for want == nil && len(model) > 0 && (len(model) == messages || sum()+len(m.text) > bytes) {
 								dropped++
 								if policy == DropNewest {
@@ -322,4 +331,68 @@ func TestSendModel(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A burst fills the queue before anybody gets to write: a peer that reads is not
+// slow for that.
+func TestSendBurst(t *testing.T) {
+	bothRoles(t, func(t *testing.T, role frame.Role) {
+		c, p := newPeer(t, role, nil)
+		got := make(chan int, 1)
+		go func() {
+			n := 0
+			for ; n < 1000; n++ {
+				if _, _, err := p.next(); err != nil {
+					break
+				}
+			}
+			got <- n
+		}()
+		for range 1000 {
+			require.NoError(t, c.Send(Text, []byte("message")))
+		}
+		require.Equal(t, 1000, <-got)
+	})
+}
+
+// While a Writer is open the peer is not to blame for a full queue.
+func TestSendDuringWriter(t *testing.T) {
+	bothRoles(t, func(t *testing.T, role frame.Role) {
+		c, p := newPeer(t, role, &Options{QueueMessages: 2})
+		w, err := c.Writer(t.Context(), Text)
+		require.NoError(t, err)
+		require.Equal(t, []error{nil, nil, ErrQueueFull}, sends(c, "a", "b", "c"))
+		require.NoError(t, w.Close())
+		p.expect(frame.OpText, "")
+		p.expect(frame.OpText, "a")
+		p.expect(frame.OpText, "b")
+		require.NoError(t, c.Context().Err())
+	})
+}
+
+// For a moment the peer has had no time to read, and a burst finds more room; not
+// more bytes, though, and not for longer.
+func TestSendBurstLimit(t *testing.T) {
+	bothRoles(t, func(t *testing.T, role frame.Role) {
+		stuck := func(o Options) *Conn {
+			o.Overflow = DropNewest
+			c, _, _ := fullPeer(t, role, &o)
+			require.NoError(t, c.Send(Text, []byte("under way")))
+			synctest.Wait()
+			return c
+		}
+		c := stuck(Options{QueueMessages: 3})
+		for range burstFactor * 3 {
+			require.NoError(t, c.Send(Text, []byte("m")))
+		}
+		require.Equal(t, ErrQueueFull, c.Send(Text, nil))
+
+		c = stuck(Options{QueueMessages: 3, QueueBytes: 1000})
+		require.NoError(t, c.Send(Text, make([]byte, 1000)))
+		require.Equal(t, ErrQueueFull, c.Send(Text, []byte("m")))
+
+		c = stuck(Options{QueueMessages: 3})
+		<-time.After(burstTime)
+		require.Equal(t, []error{nil, nil, nil, ErrQueueFull}, sends(c, "", "", "", ""))
+	})
 }

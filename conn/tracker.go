@@ -16,9 +16,10 @@ import (
 var ErrShutdown = errors.New("websocket: the server is shutting down")
 
 // Tracker knows the connections that live, so that a server can be shut down:
-// net/http forgets a connection at the upgrade. Put one into [Options.Tracker]
-// and call Shutdown, or register it with http.Server.RegisterOnShutdown. The
-// zero value is ready. Its methods may be called from any goroutine.
+// net/http forgets a connection at the upgrade, and http.Server.Shutdown does not
+// wait for it. Put one into [Options.Tracker] and call Shutdown beside that of the
+// http.Server. The zero value is ready; after Shutdown it refuses connections for
+// good. Its methods may be called from any goroutine.
 type Tracker struct {
 	// Drain is the time over which Shutdown spreads the Close frames, so that
 	// not all clients connect elsewhere at the same moment. The default 0 sends

@@ -2,10 +2,12 @@ package conn
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -148,4 +150,35 @@ func TestWatchDirections(t *testing.T) {
 		p.send(frame.OpText, "z")
 		require.Equal(t, "z", (<-read).text)
 	})
+}
+
+// A context that outlives the connections it was used with keeps none of them.
+func TestWatchReleased(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for name, end := range map[string]func(c, other *Conn){
+		"CloseNow":      func(c, _ *Conn) { c.CloseNow() },
+		"Close":         func(c, _ *Conn) { c.Close(frame.CloseNormal, "") },
+		"peer is gone":  func(c, other *Conn) { other.CloseNow(); c.Read(ctx) },
+		"broken frames": func(c, other *Conn) { other.nc.Write([]byte{0xFF, 0xFF, 0xFF}); c.Read(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			kept := func() weak.Pointer[Conn] {
+				c, other := Pipe(nil, nil)
+				for range 3 {
+					require.NoError(t, other.Write(ctx, Text, []byte("message")))
+					_, _, err := c.Read(ctx)
+					require.NoError(t, err)
+					require.NoError(t, c.Write(ctx, Text, []byte("message")))
+				}
+				go other.CloseNow()
+				end(c, other)
+				return weak.Make(c)
+			}()
+			require.Eventually(t, func() bool {
+				runtime.GC()
+				return kept.Value() == nil
+			}, time.Minute, time.Millisecond)
+		})
+	}
 }

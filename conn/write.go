@@ -27,7 +27,8 @@ const (
 //
 // ctx counts until the first byte is on the wire: if it ends before, the
 // message is not sent and the connection goes on. If it ends after that, the
-// connection is failed, since half a message cannot be taken back; over TLS, and
+// connection is failed, since half a message cannot be taken back, and the error
+// is net.ErrClosed besides that of ctx; over TLS, and
 // over any net.Conn but TCP and unix ones, it is failed whenever ctx ends while
 // the transport is taking the message. A text
 // message that is not UTF-8 is refused with [frame.ErrText].
@@ -148,9 +149,14 @@ func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, er
 // Writer begins a message that is written in pieces, each sent as a fragment
 // when enough has gathered or on Close, which ends the message. Until then no
 // other message can be sent: calls of Write wait, and messages of Send stay in
-// the queue. Control frames pass. ctx governs the whole message; if it ends
-// after the first fragment has been sent, the connection is failed.
-// (RFC 6455, section 5.4)
+// the queue. Control frames pass. A message of up to 4 KiB is compressed like any
+// other, a longer one is not.
+//
+// ctx governs the whole message. If it ends before Close, the message is given
+// up: without a trace if nothing has been sent, otherwise the connection is
+// closed with 1011, since half a message cannot be taken back. That is also the
+// way to give one up when its source fails: a message that is closed is whole for
+// the peer. (RFC 6455, section 5.4)
 func (c *Conn) Writer(ctx context.Context, t MessageType) (io.WriteCloser, error) {
 	op, err := t.opcode()
 	if err != nil {
@@ -171,10 +177,13 @@ func (c *Conn) Writer(ctx context.Context, t MessageType) (io.WriteCloser, error
 		if err := c.await(ctx, e); err != nil {
 			return nil, err
 		}
-		return w, nil
+	} else {
+		c.open = true
+		c.mu.Unlock()
 	}
-	c.open = true
-	c.mu.Unlock()
+	if c.watched(ctx) {
+		w.unwatch = context.AfterFunc(ctx, w.forgotten)
+	}
 	return w, nil
 }
 
@@ -183,11 +192,17 @@ type messageWriter struct {
 	c    *Conn
 	ctx  context.Context
 	t    MessageType
-	op   frame.Opcode // of the next fragment
+	op   frame.Opcode // of the next fragment; changed under the connection's mu
 	buf  *buffer
 	n    int
 	done bool
 	err  error
+
+	unwatch func() bool // nil: ctx does not end before the connection
+
+	// Under the connection's mu.
+	active bool // a fragment is being written
+	over   bool // it is not the connection's message any more
 }
 
 // Write implements io.Writer.
@@ -256,25 +271,51 @@ func (w *messageWriter) fragment(p []byte, fin bool) error {
 		c.mu.Unlock()
 		w.err = over
 		return over
-	case err != nil:
+	case err != nil || w.over:
+		err = w.ctx.Err()
 		c.mu.Unlock()
 	default:
+		w.active = true
 		e := c.newWaiter(kindFrame, w.op, fin, m)
 		c.urgent.push(e)
 		err = c.await(w.ctx, e)
-	}
-	if err != nil {
-		w.err = err
-		if w.op == frame.OpContinuation {
-			c.abandon(err)
-			return err
+		c.mu.Lock()
+		w.active = false
+		if err == nil {
+			w.op = frame.OpContinuation
+		}
+		c.mu.Unlock()
+		if err == nil && !fin {
+			err = w.ctx.Err() // forgotten has left this to us
 		}
 	}
-	w.op = frame.OpContinuation
-	if fin || err != nil {
-		c.endMessage()
+	w.err = err
+	switch {
+	case err != nil && w.op == frame.OpContinuation:
+		c.abandon(err)
+	case err != nil || fin:
+		w.end()
 	}
 	return err
+}
+
+// forgotten gives the message up when its context has ended, in case nobody
+// touches the Writer any more.
+func (w *messageWriter) forgotten() {
+	c := w.c
+	c.mu.Lock()
+	sent := w.op == frame.OpContinuation
+	if w.over || w.active || c.ended {
+		c.mu.Unlock()
+		return
+	}
+	w.over = true
+	c.mu.Unlock()
+	if sent {
+		c.abandon(w.ctx.Err())
+		return
+	}
+	c.endMessage()
 }
 
 // abandon closes the connection because a message was begun and cannot be
@@ -294,7 +335,23 @@ func (c *Conn) abandon(err error) {
 func (c *Conn) startFlusher() {
 	if !c.busy {
 		c.busy = true
+		c.lastWrite = c.now() // it begins as soon as it may
 		go c.flusher()
+	}
+}
+
+// end ends the message, so that others may pass.
+func (w *messageWriter) end() {
+	c := w.c
+	if w.unwatch != nil {
+		w.unwatch()
+	}
+	c.mu.Lock()
+	was := w.over
+	w.over = true
+	c.mu.Unlock()
+	if !was {
+		c.endMessage()
 	}
 }
 
@@ -367,8 +424,9 @@ const minWriteBuffer = 512
 // writeBegins notes the time, for the write timeout. Under mu.
 func (c *Conn) writeBegins() {
 	c.corkAt = 0
+	c.lastWrite = c.now()
 	if c.o.WriteTimeout > 0 {
-		c.writeStart = c.now()
+		c.writeStart = c.lastWrite
 		c.arm(c.writeStart + c.o.WriteTimeout)
 	}
 }
@@ -722,6 +780,7 @@ func (c *Conn) takeBack(e *entry) {
 func (c *Conn) settle(err error) error {
 	c.mu.Lock()
 	c.writeStart = 0
+	c.lastWrite = c.now()
 	if err != nil {
 		err = c.writeFailed(err)
 	} else if c.sender.Closed() {
@@ -764,7 +823,7 @@ func (c *Conn) writeFailed(err error) error {
 	if c.writeErr == nil {
 		c.writeErr = lost(err)
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			c.writeErr = fmt.Errorf("websocket: connection failed: a message was cut off when its context ended: %w", err)
+			c.writeErr = &cutOffError{err}
 		}
 	}
 	c.closeDue = false

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -1000,5 +1001,65 @@ func TestReadAfterWriteError(t *testing.T) {
 		ce, ok := errors.AsType[*CloseError](err)
 		require.True(t, ok, "%v", err)
 		require.Equal(t, &CloseError{Code: frame.CloseServiceRestart, Reason: "back soon", Remote: true}, ce)
+	})
+}
+
+// A Writer whose context has ended holds nobody up, also when it is not touched
+// any more.
+func TestWriterForgotten(t *testing.T) {
+	bothRoles(t, func(t *testing.T, role frame.Role) {
+		c, p := newPeer(t, role, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		w, err := c.Writer(ctx, Text)
+		require.NoError(t, err)
+		_, err = io.WriteString(w, "not enough for a fragment")
+		require.NoError(t, err)
+		waiting := startErr(func() error { return c.Write(t.Context(), Text, []byte("next")) })
+		require.True(t, pending(waiting))
+		require.NoError(t, c.Send(Text, []byte("and next")))
+		cancel()
+		p.expect(frame.OpText, "next")
+		p.expect(frame.OpText, "and next")
+		require.NoError(t, (<-waiting).err)
+		require.ErrorIs(t, w.Close(), context.Canceled)
+		_, err = io.WriteString(w, "more")
+		require.Error(t, err)
+		require.NoError(t, c.Write(t.Context(), Text, nil), "nothing of it is left")
+		p.expect(frame.OpText, "")
+
+		ctx, cancel = context.WithCancel(t.Context())
+		w, err = c.Writer(ctx, Binary)
+		require.NoError(t, err)
+		_, err = w.Write(make([]byte, 5000))
+		require.NoError(t, err)
+		waiting = startErr(func() error { return c.Write(t.Context(), Text, []byte("never")) })
+		require.True(t, pending(waiting))
+		cancel()
+		h, _, err := p.next()
+		require.NoError(t, err)
+		require.False(t, h.Fin)
+		p.expectClose(frame.CloseInternalError)
+		require.ErrorIs(t, (<-waiting).err, context.Canceled)
+		require.Error(t, w.Close())
+	})
+}
+
+// A write that was cut off has failed the connection: its error says so, stays,
+// and there is no closing handshake to wait for.
+func TestWriteCutOff(t *testing.T) {
+	bothRoles(t, func(t *testing.T, role frame.Role) {
+		c, _ := newPeer(t, role, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := c.Write(ctx, Binary, make([]byte, 1<<20))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, net.ErrClosed)
+		begin := time.Now()
+		require.Equal(t, err, c.Close(frame.CloseNormal, ""))
+		require.Zero(t, time.Since(begin))
+		require.Equal(t, err, context.Cause(c.Context()))
+		require.Equal(t, err, c.Write(t.Context(), Text, nil))
+		_, _, rerr := c.Read(t.Context())
+		require.Equal(t, err, rerr)
 	})
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // ErrNotWebSocket: the request does not ask for a WebSocket at all. A handler
-// that also serves a page at the same address tests for it.
+// that also serves a page at the same address calls [Server.Check] and tests for
+// it; conn.Accept has answered such a request already.
 var ErrNotWebSocket = errors.New("websocket: request does not ask for a WebSocket")
 
 // Error is a refusal of a request: the response to give, and why.

@@ -10,9 +10,10 @@ import (
 // SameOrigin is the policy about origins of a Server without Origins: it
 // returns nil if the request has no Origin header, and so does not come from a
 // browser's page, or if that page came from the host that the request is for.
-// Otherwise the error names both. The scheme is not compared, since a proxy may
-// have taken TLS off; it must be http, https, ws or wss, and tells the default
-// port of both sides. (RFC 6455, sections 4.2.2 and 10.2)
+// Otherwise the error names both. The scheme must be http, https, ws or wss, and
+// tells the default port of both sides. It is compared only if the request came
+// over TLS: otherwise a proxy may have taken TLS off.
+// (RFC 6455, sections 4.2.2 and 10.2)
 func SameOrigin(r *http.Request) error { return checkOrigin(r, nil) }
 
 // checkOrigin allows the same origin and those that match a pattern.
@@ -26,7 +27,7 @@ func checkOrigin(r *http.Request, patterns []string) error {
 		return fmt.Errorf("websocket: more than one Origin header, %s and %s (RFC 6454, section 7.3)", quote(values[0]), quote(values[1]))
 	}
 	o, ok := parseOrigin(values[0])
-	if ok && defaultPort(o.scheme) != "" && o.isHost(r.Host) {
+	if ok && defaultPort(o.scheme) != "" && o.isHost(r.Host) && (r.TLS == nil || defaultPort(o.scheme) == "443") {
 		return nil
 	}
 	for _, p := range patterns {

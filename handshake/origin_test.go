@@ -1,8 +1,10 @@
 package handshake
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -262,4 +264,24 @@ func TestOriginsAllocs(t *testing.T) {
 			t.Fatal("the origin is listed")
 		}
 	}))
+}
+
+// Over TLS of our own, a page of the same host that came without it is another
+// origin.
+func TestSameOriginTLS(t *testing.T) {
+	for _, tt := range []struct {
+		origin      string
+		plain, over bool // TLS
+	}{
+		{"https://example.com", true, true},
+		{"wss://example.com", true, true},
+		{"http://example.com", true, false},
+		{"http://example.com:443", false, false},
+	} {
+		r := httptest.NewRequest("GET", "http://example.com/", nil)
+		r.Header.Set("Origin", tt.origin)
+		require.Equal(t, tt.plain, SameOrigin(r) == nil, tt.origin)
+		r.TLS = &tls.ConnectionState{}
+		require.Equal(t, tt.over, SameOrigin(r) == nil, tt.origin)
+	}
 }
