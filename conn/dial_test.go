@@ -18,7 +18,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +39,8 @@ type world struct {
 	dialed []string
 }
 
+var errRefused = errors.New("connection refused")
+
 // dial is a DialContext.
 func (w *world) dial(_ context.Context, network, addr string) (net.Conn, error) {
 	w.mu.Lock()
@@ -47,7 +48,7 @@ func (w *world) dial(_ context.Context, network, addr string) (net.Conn, error) 
 	w.mu.Unlock()
 	serve := w.at[addr]
 	if serve == nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+		return nil, &net.OpError{Op: "dial", Net: network, Err: errRefused}
 	}
 	ours, theirs := streamPair()
 	go func() {
