@@ -435,6 +435,32 @@ func TestCompressionIdle(t *testing.T) {
 	})
 }
 
+// Close reads what still comes, also right behind a compressed message, of which
+// nothing is kept without takeover.
+func TestCompressionClose(t *testing.T) {
+	for _, terms := range []handshake.Deflate{
+		{},
+		{ServerNoContextTakeover: true, ClientNoContextTakeover: true},
+	} {
+		for _, role := range []frame.Role{frame.Client, frame.Server} {
+			bubble(t, fmt.Sprintf("%+v/%v", terms, role), func(t *testing.T) {
+				o := compressing()
+				o.Compression.Deflate = terms
+				c, p := Pipe(o, o)
+				if role == frame.Server {
+					c, p = p, c
+				}
+				require.NoError(t, p.Write(context.Background(), Text, []byte(prose(2000, 1))))
+				_, _, err := c.Read(context.Background())
+				require.NoError(t, err)
+				read := startRead(context.Background(), p)
+				require.NoError(t, c.Close(frame.CloseNormal, ""))
+				require.ErrorIs(t, (<-read).err, io.EOF)
+			})
+		}
+	}
+}
+
 func TestCompressionSettings(t *testing.T) {
 	bubble(t, "in memory", func(t *testing.T) {
 		client, server := Pipe(compressing(), compressing())

@@ -77,6 +77,9 @@ func (c *Conn) inflate(ctx context.Context, dst []byte, m memory) ([]byte, error
 // returns io.EOF at its end. p is not empty.
 func (c *Conn) inflated(ctx context.Context, p []byte) (int, error) {
 	z := c.compressor.in
+	if z == nil {
+		return 0, io.EOF // the message has ended, and nothing was kept of it
+	}
 	op, _ := c.recv.Message()
 	for {
 		for len(z.src) > 0 || z.more {
