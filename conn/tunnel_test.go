@@ -507,7 +507,10 @@ func TestDialProxyErrors(t *testing.T) {
 		{name: "SOCKS, refuses", proxy: "socks5://other:word@socks.test", want: []string{"socks", "username/password authentication failed"}},
 		{name: "SOCKS, wants credentials", proxy: "socks5://socks.test", want: []string{"socks", "no acceptable authentication methods"}},
 		{name: "SOCKS, the target is not there", proxy: "socks5://me:word@socks.test", want: []string{"socks", "connection refused"}},
-		{name: "SOCKS, garbage", proxy: "socks5://me:word@proxy.test:80", serve: func(nc net.Conn) { io.WriteString(nc, "HTTP/1.1 400 Bad Request\r\n\r\n") }, want: []string{"socks", "protocol version"}},
+		{name: "SOCKS, garbage", proxy: "socks5://me:word@proxy.test:80", serve: func(nc net.Conn) {
+			nc.Read(make([]byte, 100))
+			io.WriteString(nc, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		}, want: []string{"socks", "protocol version"}},
 		{name: "SOCKS, never answers", proxy: "socks5://me:word@proxy.test:80", serve: func(nc net.Conn) { io.Copy(io.Discard, nc) }, want: []string{"HandshakeTimeout"}, is: context.DeadlineExceeded, after: 10 * time.Second},
 		{name: "no proxy's scheme", proxy: "gopher://proxy.test:80", serve: says("HTTP/1.1 200 OK\r\n\r\n"), want: []string{`scheme "gopher"`}},
 	}
