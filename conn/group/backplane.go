@@ -1,0 +1,38 @@
+package group
+
+import "context"
+
+// Backplane carries messages between the processes that share their groups. It
+// is at most once: a message may be lost, with the connection to a broker for
+// instance, and is never carried twice. Its methods are called by a [Layer],
+// from any number of goroutines.
+type Backplane interface {
+	// Publish gives a message to every process that is subscribed to the group,
+	// this one too or not, as it likes: a Layer knows its own messages. The
+	// messages of one process in one group keep their order. m must not be kept.
+	Publish(ctx context.Context, group string, m []byte) error
+
+	// Subscribe asks for the messages of a group, and returns when they come. It
+	// is not called twice for a group without Unsubscribe in between.
+	Subscribe(ctx context.Context, group string) error
+	// Unsubscribe ends that.
+	Unsubscribe(ctx context.Context, group string) error
+
+	// Receive calls deliver for each message that comes, in order, and gap when
+	// messages may have been lost, of the groups that it names, or of all groups
+	// if it names none: after a reconnect, once everything is subscribed to
+	// again. It returns when ctx ends, or when it cannot go on. deliver does not
+	// block and does not keep m.
+	Receive(ctx context.Context, deliver func(group string, m []byte), gap func(groups ...string)) error
+}
+
+// The form of a message on a Backplane:
+//
+//	byte 0       version, 1
+//	bytes 1-16   which process sent it
+//	byte 17      1 for text, 2 for binary
+//	bytes 18-    payload
+const (
+	envelopeVersion = 1
+	envelopeHeader  = 18
+)
