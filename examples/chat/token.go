@@ -1,0 +1,95 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+)
+
+// What a token is for. One is never good for the other.
+const (
+	forSession = "session" // in a cookie, or sent as a bearer token
+	forTicket  = "ticket"  // in a URL, which proxies log: short-lived, and used once
+)
+
+// claims is what a token says. It is signed, not encrypted:
+//
+//	base64url(HMAC-SHA256(key, JSON) JSON)
+type claims struct {
+	For     string    `json:"for"`
+	ID      string    `json:"id"`
+	Until   time.Time `json:"until"`   // when the token ends
+	Name    string    `json:"name"`    // of the user
+	Expires time.Time `json:"expires"` // when the user's session does
+}
+
+var (
+	errToken   = errors.New("the token is not one of this server")
+	errExpired = errors.New("the token has expired")
+	errUsed    = errors.New("the ticket has been used")
+)
+
+func newToken(key []byte, purpose string, u user, until time.Time) string {
+	p, err := json.Marshal(claims{For: purpose, ID: rand.Text(), Until: until.UTC(), Name: u.Name, Expires: u.Expires.UTC()})
+	if err != nil {
+		panic(err) // strings and times can be encoded
+	}
+	return base64.RawURLEncoding.EncodeToString(append(sign(key, p), p...))
+}
+
+// parseToken returns what a token says, if it was signed with key for this
+// purpose and has not expired.
+func parseToken(key []byte, purpose, token string, now time.Time) (claims, error) {
+	var cl claims
+	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(b) < sha256.Size {
+		return cl, errToken
+	}
+	mac, p := b[:sha256.Size], b[sha256.Size:]
+	if !hmac.Equal(mac, sign(key, p)) { // in constant time
+		return cl, errToken
+	}
+	if json.Unmarshal(p, &cl) != nil || cl.For != purpose {
+		return claims{}, errToken
+	}
+	if !now.Before(cl.Until) || !now.Before(cl.Expires) {
+		return claims{}, errExpired
+	}
+	return cl, nil
+}
+
+func sign(key, p []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(p)
+	return h.Sum(nil)
+}
+
+// tickets knows which ones have been used, until they expire anyway.
+type tickets struct {
+	mu   sync.Mutex
+	used map[string]time.Time
+}
+
+// use reports whether this is the first time that a ticket is used.
+func (t *tickets) use(cl claims, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, until := range t.used {
+		if !now.Before(until) {
+			delete(t.used, id)
+		}
+	}
+	if _, ok := t.used[cl.ID]; ok {
+		return false
+	}
+	if t.used == nil {
+		t.used = make(map[string]time.Time)
+	}
+	t.used[cl.ID] = cl.Until
+	return true
+}
