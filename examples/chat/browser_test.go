@@ -63,15 +63,23 @@ func startBrowser(t *testing.T) *browser {
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
+	var said []string
+	silent := make(chan struct{}) // closed when all its processes have ended
 	t.Cleanup(func() {
 		// Its children are in its process group.
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-silent
 		cmd.Wait()
+		if t.Failed() {
+			t.Log("browser:\n" + strings.Join(said, "\n"))
+		}
 	})
 	at := make(chan string, 1)
 	go func() {
+		defer close(silent)
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() {
+			said = append(said, lines.Text())
 			if found, ok := strings.CutPrefix(lines.Text(), "DevTools listening on "); ok {
 				at <- found
 			}
@@ -243,42 +251,12 @@ func (p *page) notes(t *testing.T, text string) {
 	p.until(t, fmt.Sprintf(`[...document.querySelectorAll(".note, .gap")].some((e) => e.textContent.startsWith(%q))`, text))
 }
 
-// shot takes a picture, if the environment says where to put it.
-func (p *page) shot(t *testing.T, name string, width, height int, scheme string) {
-	t.Helper()
-	dir := os.Getenv("CHAT_SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	p.do(t, "Emulation.setDeviceMetricsOverride", object{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}, nil)
-	p.do(t, "Emulation.setEmulatedMedia", object{"features": []object{{"name": "prefers-color-scheme", "value": scheme}}}, nil)
-	_, err := p.eval(t.Context(), `new Promise((r) => setTimeout(r, 100))`)
-	require.NoError(t, err)
-	var picture struct{ Data string }
-	p.do(t, "Page.captureScreenshot", object{"format": "png"}, &picture)
-	b, err := base64.StdEncoding.DecodeString(picture.Data)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, name+".png"), b, 0o644))
-	p.do(t, "Emulation.clearDeviceMetricsOverride", object{}, nil)
-	p.do(t, "Emulation.setEmulatedMedia", object{"features": []object{}}, nil)
-}
-
-// shots takes pictures of all kinds.
-func (p *page) shots(t *testing.T, name string) {
-	t.Helper()
-	for _, scheme := range []string{"light", "dark"} {
-		p.shot(t, name+"-wide-"+scheme, 1200, 760, scheme)
-		p.shot(t, name+"-narrow-"+scheme, 390, 760, scheme)
-	}
-}
-
 // Two windows chat with each other, and come back after a restart.
 func TestBrowser(t *testing.T) {
 	b := startBrowser(t)
 	s := start(t, "-push-token", "let-me-push")
 	first := b.open(t, s.url)
 	first.until(t, `document.querySelector("#room").value === "lobby"`)
-	first.shots(t, "index")
 
 	ada := b.enter(t, s, "lobby", "ada")
 	bob := b.enter(t, s, "lobby", "bob")
@@ -357,7 +335,6 @@ func TestBrowserDemo(t *testing.T) {
 	for n := range 3 {
 		p.until(t, fmt.Sprintf(`Number(document.querySelector("#count").textContent) >= %d`, n+1))
 	}
-	p.shots(t, "demo")
 	s.stop(t, os.Interrupt)
 	p.until(t, `!document.querySelector("#again").hidden`)
 }
@@ -367,7 +344,6 @@ func TestBrowserAuth(t *testing.T) {
 	s := authorized(t, "-session", "6s")
 	p := b.open(t, s.url+"/room/lobby")
 	p.until(t, `location.pathname + location.search === "/login?room=lobby"`)
-	p.shots(t, "login")
 	p.until(t, `(document.querySelector("[name=name]").value = "ada")`)
 	p.typed(t, "[name=password]", "wrong")
 	p.until(t, `document.querySelector(".problem").textContent.includes("not the password")`)
@@ -418,4 +394,78 @@ func TestBrowserBearer(t *testing.T) {
 	})()`)
 	require.NoError(t, err)
 	assert.Equal(t, "chat.v1 ada, chat.v1 ada, closed 1006, closed 1006", got)
+}
+
+// TestScreenshots takes pictures of all pages, wide and narrow, light and dark,
+// for somebody to look at:
+//
+//	CHAT_SCREENSHOTS=/tmp go test -run Screenshots ./examples/chat
+func TestScreenshots(t *testing.T) {
+	dir := os.Getenv("CHAT_SCREENSHOTS")
+	if dir == "" {
+		t.Skip("CHAT_SCREENSHOTS does not say where to put them")
+	}
+	b := startBrowser(t)
+	s := start(t, "-push-token", "let-me-push")
+	b.open(t, s.url).shoot(t, dir, "index")
+	demo := b.open(t, s.url+"/demo")
+	demo.until(t, `document.querySelector("#count").textContent === "3"`)
+	demo.shoot(t, dir, "demo")
+	login := b.open(t, authorized(t).url+"/room/lobby")
+	login.until(t, `document.querySelector("[name=password]")`)
+	login.shoot(t, dir, "login")
+
+	grace := b.enter(t, s, "launch-day", "Grace")
+	others := map[string]*peer{}
+	for _, name := range []string{"Ada Lovelace", "Linus", "艾达", "Somebody with a rather long name"} {
+		others[name], _ = join(t, s, "launch-day", name)
+		grace.notes(t, name+" joined")
+	}
+	push := func(text string) {
+		body, err := json.Marshal(object{"name": "build", "text": text})
+		require.NoError(t, err)
+		status, _ := do(t, "POST", s.url+"/rooms/launch-day/messages", string(body), map[string][]string{"Authorization": {"Bearer let-me-push"}})
+		require.Equal(t, 202, status)
+		grace.shows(t, "build", text)
+	}
+	say := func(name, text string) {
+		others[name].say(t, text)
+		grace.shows(t, name, text)
+	}
+	say("Ada Lovelace", "Morning! Are we still on for the release at ten?")
+	grace.typed(t, "#text", "Yes. The last tests are running right now.")
+	push("main is green: 1,204 tests passed in 41 s.")
+	say("Linus", "Nice.")
+	say("Linus", "I would still like somebody to look at the migration once more, the one with the two-step rename: it took four minutes on the copy of the production data, and nobody wants to wait that long with a lock held.")
+	grace.typed(t, "#text", "On it.")
+	grace.typed(t, "#text", "Looks fine to me, the second step is <b>not</b> inside the transaction 👍")
+	say("艾达", "没问题，我来部署。 Ship it! 🚀")
+	require.NoError(t, others["Linus"].Close(1000, ""))
+	grace.notes(t, "Linus left")
+	grace.shoot(t, dir, "room")
+	s.stop(t, syscall.SIGTERM)
+	grace.until(t, `document.querySelector("#state").dataset.state === "waiting"`)
+	grace.typed(t, "#text", "not sent")
+	grace.shoot(t, dir, "lost")
+	startOn(t, s.addr)
+	grace.connected(t)
+	grace.notes(t, "Messages may have been missed")
+	grace.shoot(t, dir, "back")
+}
+
+// shoot takes pictures of a page.
+func (p *page) shoot(t *testing.T, dir, name string) {
+	t.Helper()
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int{1200, 390} {
+			p.do(t, "Emulation.setDeviceMetricsOverride", object{"width": width, "height": 760, "deviceScaleFactor": 1, "mobile": false}, nil)
+			p.do(t, "Emulation.setEmulatedMedia", object{"features": []object{{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+			p.until(t, fmt.Sprintf(`innerWidth === %d && (!window.log || atEnd())`, width))
+			var picture struct{ Data string }
+			p.do(t, "Page.captureScreenshot", object{"format": "png"}, &picture)
+			b, err := base64.StdEncoding.DecodeString(picture.Data)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s-%d.png", name, scheme, width)), b, 0o644))
+		}
+	}
 }

@@ -57,7 +57,7 @@ async function lost(code, opened) {
 	const tick = () => {
 		const left = until - Date.now();
 		if (left <= 0) return connect();
-		show("waiting", "Connection lost, next try in " + Math.ceil(left / 1000) + " s");
+		show("waiting", "Retrying in " + Math.ceil(left / 1000) + " s");
 		timer = setTimeout(tick, Math.min(left, 1000));
 	};
 	tick();
@@ -162,11 +162,12 @@ function time(at) {
 	return e;
 }
 
-// hue gives each name a colour.
+// hue gives each name a colour, far from those of similar names.
 function hue(name) {
-	let h = 7;
-	for (const c of name) h = (h * 31 + c.codePointAt(0)) % 3600;
-	return h / 10;
+	let h = 0x811c9dc5;
+	for (const c of name) h = Math.imul(h ^ c.codePointAt(0), 0x01000193);
+	h = Math.imul(h ^ h >>> 15, 0x2c1b3c6d);
+	return (h >>> 8) % 360;
 }
 
 function avatar(name) {
@@ -225,10 +226,15 @@ function scroll(follow) {
 	$("newer").hidden = follow;
 }
 
-log.addEventListener("scroll", () => {
-	if (atEnd()) $("newer").hidden = true;
-});
 $("newer").addEventListener("click", () => scroll(true));
+
+// A keyboard that comes up, or a window that changes, leaves the end in sight.
+let ended = true;
+log.addEventListener("scroll", () => {
+	ended = atEnd();
+	if (ended) $("newer").hidden = true;
+});
+new ResizeObserver(() => { if (ended) scroll(true); }).observe(log);
 
 function showPeople() {
 	const names = [...people].sort((a, b) => a.localeCompare(b));
@@ -244,6 +250,7 @@ function showPeople() {
 function show(state, text) {
 	$("state").dataset.state = state;
 	$("state").textContent = text;
+	document.body.classList.toggle("stale", state !== "connected");
 	$("send").disabled = state !== "connected";
 	$("again").hidden = state !== "waiting" && state !== "closed";
 	$("close").hidden = state === "closed";
@@ -263,9 +270,10 @@ const text = $("text");
 
 function fit() {
 	text.style.height = "auto";
-	text.style.height = text.scrollHeight + "px";
+	text.style.height = text.scrollHeight + 2 + "px"; // with its border
 }
 
+fit();
 text.addEventListener("input", fit);
 text.addEventListener("keydown", (e) => {
 	if (e.key !== "Enter" || e.shiftKey || e.isComposing) return;
