@@ -625,22 +625,23 @@ func (c *Conn) cut(n int, safe bool) error {
 		next = e.next
 		e.begin -= removed
 		e.end -= removed
+		begun := e.begin < n || !safe
+		referred := next != nil && c.compressor.takeover() // perhaps, by what stands behind it
 		switch {
 		case e.end <= n:
 			c.finish(e, nil)
 			continue
 		case e.cancelled == nil:
 			continue
-		case e.begin < n || !safe:
-			if !e.owned {
-				return e.cancelled
-			}
+		case e.owned && (begun || referred):
 			// It is left to whoever writes, with its memory.
 			e.cancelled = nil
 			e.ready <- verdict{begun: true}
 			continue
-		case next != nil && c.compressor.takeover():
-			// What stands behind it may refer to it: it is sent, but nobody waits.
+		case begun:
+			return e.cancelled
+		case referred:
+			// It is sent, but nobody waits.
 			c.finish(e, e.cancelled)
 			continue
 		}
