@@ -291,7 +291,9 @@ func TestBrowser(t *testing.T) {
 		p.until(t, `document.title === "lobby · Chat" && document.querySelectorAll("#log img, #log script, #log b, #present b").length === 0`)
 	}
 	eve.typed(t, "#text", "two\nlines")
-	bob.shows(t, hostileName, "two\nlines")
+	for _, p := range []*page{bob, eve} {
+		p.shows(t, hostileName, "two\nlines")
+	}
 
 	// The button closes, and comes back.
 	eve.click(t, "#close")
