@@ -22,7 +22,7 @@ type pingWaiter struct {
 // of Pings may be under way; a Pong to a later one answers the earlier ones
 // too. (RFC 6455, sections 5.5.2 and 5.5.3)
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
-	if err := ctx.Err(); err != nil {
+	if err := c.mayBegin(ctx); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()

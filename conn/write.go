@@ -38,7 +38,7 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := c.mayBegin(ctx); err != nil {
 		return err
 	}
 	m := c.pack(t, p)
@@ -81,6 +81,18 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	return err
 }
 
+// mayBegin returns why a call under ctx may not begin: the connection's end before
+// that of ctx, which may be its consequence.
+func (c *Conn) mayBegin(ctx context.Context) error {
+	err := ctx.Err()
+	if err != nil {
+		if sticky := c.sticky(); sticky != nil {
+			return sticky
+		}
+	}
+	return err
+}
+
 // writeOwned sends one message, of which it makes a copy. If ctx ends while a
 // part of it is on the wire, the rest is still sent, and writeOwned returns the
 // length of p beside ctx's error; if nothing is, it is not sent. Where that cannot
@@ -90,7 +102,7 @@ func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, er
 	if err != nil {
 		return 0, err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := c.mayBegin(ctx); err != nil {
 		return 0, err
 	}
 	b := getBuffer(len(p))
@@ -162,7 +174,7 @@ func (c *Conn) Writer(ctx context.Context, t MessageType) (io.WriteCloser, error
 	if err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := c.mayBegin(ctx); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
