@@ -212,17 +212,30 @@ func (c *Conn) fail(err error) error {
 	return c.gone()
 }
 
-// linger reads until the peer ends the stream, the time for the closing handshake
-// is over or the reader's context ends, and closes the transport. The reader
-// calls it after the end.
+// linger waits until the peer has ended the stream, in which it may read our
+// Close frame, or the reader's context has ended, as the connection's own has.
+// The reader calls it after the end.
 func (c *Conn) linger() {
-	defer c.hangUp()
-	if ctx := c.readCtx; c.watched(ctx) {
-		if c.readWatch.begin(c, ctx) != nil {
-			return
-		}
-		defer c.readWatch.end(c)
+	done := c.readCtx.Done()
+	if done == nil {
+		c.readOut()
+		return
 	}
+	out := make(chan struct{})
+	go func() {
+		defer close(out)
+		c.readOut()
+	}()
+	select {
+	case <-out:
+	case <-done:
+	}
+}
+
+// readOut reads until the peer ends the stream or the time for the closing
+// handshake is over, and closes the transport.
+func (c *Conn) readOut() {
+	defer c.hangUp()
 	b := getBuffer(minReadBuffer)
 	defer putBuffer(b)
 	for {

@@ -798,6 +798,22 @@ func TestCloseLingerContext(t *testing.T) {
 		p.expectClose(frame.CloseProtocolError)
 		p.expectEnd()
 	})
+	// That of the connection has ended with it.
+	bothRoles(t, func(t *testing.T, role frame.Role) {
+		c, p := newPeer(t, role, nil)
+		p.write([]byte{0x83, 0x00})
+		begin := time.Now()
+		_, _, err := c.Read(c.Context())
+		require.ErrorIs(t, err, frame.ErrReservedOpcode)
+		require.Zero(t, time.Since(begin))
+		require.Equal(t, err, c.Write(c.Context(), Text, nil))
+		_, err = c.Ping(c.Context())
+		require.ErrorIs(t, err, frame.ErrReservedOpcode)
+		_, err = c.Writer(c.Context(), Text)
+		require.ErrorIs(t, err, frame.ErrReservedOpcode)
+		p.expectClose(frame.CloseProtocolError)
+		p.expectEnd()
+	})
 }
 
 // layered is a transport like TLS: its Close waits for a read or write under way,
