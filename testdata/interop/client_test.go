@@ -86,35 +86,45 @@ func TestClients(t *testing.T) {
 // visit runs the client program. Each of its cases becomes one of p.
 func (l library) visit(t *testing.T, p *peer, command string, config clientConfig) {
 	t.Helper()
+	cases := 0
+	events(t, command, l.client, config, func(e event) {
+		switch e.Event {
+		case "version":
+			p.is(e.Version)
+		case "case":
+			cases++
+			p.run(t, e.Name, func(t *testing.T) { require.True(t, e.OK, "%s", e.Detail) })
+			if e.Name == "extensions" {
+				want := "none"
+				if config.Deflate {
+					want = "permessage-deflate"
+				}
+				assert.Equal(t, want, e.Detail, "what was agreed on")
+			}
+		}
+	})
+	assert.Equal(t, l.cases+len(config.Refusals), cases, "cases of %s", l.client)
+}
+
+// events runs a client program, whose argument is config in JSON, and calls f for
+// each event until it is done.
+func events(t *testing.T, command, program string, config any, f func(e event)) {
+	t.Helper()
 	text, err := json.Marshal(config)
 	require.NoError(t, err)
-	client := start(t, command, l.client, string(text))
+	client := start(t, command, program, string(text))
 	timeout := time.After(patience)
-	cases := 0
 	for seen, done := 0, false; !done; {
 		lines, ok := client.next(seen, timeout)
-		require.True(t, ok, "%s does not come to its end", l.client)
+		require.True(t, ok, "%s does not come to its end", program)
 		seen += len(lines)
 		for _, line := range lines {
 			var e event
 			if json.Unmarshal([]byte(line), &e) != nil {
 				continue // a warning
 			}
-			switch e.Event {
-			case "version":
-				p.is(e.Version)
-			case "case":
-				cases++
-				p.run(t, e.Name, func(t *testing.T) { require.True(t, e.OK, "%s", e.Detail) })
-				if e.Name == "extensions" {
-					t.Logf("compression agreed on: %s", e.Detail)
-					assert.Contains(t, []string{"none", "permessage-deflate"}, e.Detail)
-					assert.True(t, config.Deflate || e.Detail == "none", "compression was not offered")
-				}
-			case "done":
-				done = true
-			}
+			f(e)
+			done = done || e.Event == "done"
 		}
 	}
-	assert.Equal(t, l.cases+len(config.Refusals), cases, "cases of %s", l.client)
 }

@@ -3,7 +3,8 @@
     python3 echo_aiohttp.py [CERTIFICATE KEY]
 
 Paths and output are those of echo_ws.mjs. There is no /fragments: aiohttp sends
-every message in one frame.
+every message in one frame. It takes no terms for compression, either, but those of
+the client, and knows of its own side alone.
 """
 
 import asyncio
@@ -56,6 +57,21 @@ async def echo(request):
     return ws
 
 
+async def compress(request):
+    ws = await accept(request)
+    agreed = None
+    if ws.compress:
+        takeover = "server_no_context_takeover" not in ws.headers["Sec-WebSocket-Extensions"]
+        agreed = {"server_no_context_takeover": not takeover, "server_max_window_bits": ws.compress}
+    say(event="opened", id=request.query["id"], agreed=agreed)
+    async for message in messages(request, ws):
+        if message.type == WSMsgType.TEXT:
+            await ws.send_str(message.data)
+        elif message.type == WSMsgType.BINARY:
+            await ws.send_bytes(message.data)
+    return ws
+
+
 async def ping(request):
     ws = await accept(request)
     await ws.pong(b"not asked for")
@@ -93,7 +109,7 @@ async def main():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*sys.argv[1:])
     app = web.Application()
-    app.add_routes([web.get("/" + f.__name__, f) for f in (echo, ping, close, kill, refuse, moved)])
+    app.add_routes([web.get("/" + f.__name__, f) for f in (echo, ping, compress, close, kill, refuse, moved)])
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)

@@ -151,6 +151,9 @@ type event struct {
 	Name   string
 	OK     bool
 	Detail string
+
+	Agreed     *terms // of compression; nil: there is none
+	Compressed int    // messages sent so
 }
 
 // event waits for an event, that of the connection with id unless id is "".

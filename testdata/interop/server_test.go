@@ -25,10 +25,11 @@ const python = "/usr/bin/python3"
 // library is one that others wrote, with a program of this directory as server
 // and one as client.
 type library struct {
-	name    string
-	server  string
-	client  string
-	command func(t *testing.T, role string) string // what runs the programs
+	name     string
+	server   string
+	client   string
+	compress string                                 // a client as well
+	command  func(t *testing.T, role string) string // what runs the programs
 
 	// What its API lets a server do.
 	fragments bool
@@ -36,21 +37,29 @@ type library struct {
 	bareClose bool // a Close frame without code
 	noStatus  int  // what it shows for a Close frame without code
 
+	// What its API lets it do about compression.
+	terms        bool // ask for parameters
+	uncompressed bool // send a message as it is
+	window       int  // the smallest one to compress with, in bits
+
 	cases int // of its client, without refusals
 }
 
 var libraries = []library{
 	{
-		name: "Node ws", server: "echo_ws.mjs", client: "client_ws.mjs", command: node,
+		name: "Node ws", server: "echo_ws.mjs", client: "client_ws.mjs", compress: "compress_ws.mjs", command: node,
 		fragments: true, tellsPing: true, bareClose: true, noStatus: 1005, cases: 28,
+		terms: true, uncompressed: true, window: 8,
 	},
 	{
-		name: "Python websockets", server: "echo_websockets.py", client: "client_websockets.py", command: module("websockets"),
+		name: "Python websockets", server: "echo_websockets.py", client: "client_websockets.py", compress: "compress_websockets.py", command: module("websockets"),
 		fragments: true, noStatus: 1005, cases: 27,
+		terms: true, window: 9,
 	},
 	{
-		name: "Python aiohttp", server: "echo_aiohttp.py", client: "client_aiohttp.py", command: module("aiohttp"),
+		name: "Python aiohttp", server: "echo_aiohttp.py", client: "client_aiohttp.py", compress: "compress_aiohttp.py", command: module("aiohttp"),
 		tellsPing: true, noStatus: 0, cases: 26,
+		window: 9,
 	},
 }
 
