@@ -22,7 +22,12 @@ import (
 // the reason, and the handler just returns. The error is a [*handshake.Error]
 // if the request was refused. (RFC 6455, section 4.2)
 func Accept(w http.ResponseWriter, r *http.Request, o *AcceptOptions) (*Conn, error) {
-	return newAcceptor(o).accept(w, r)
+	a := newAcceptor(o)
+	c, err := a.accept(w, r)
+	if err == nil {
+		a.leave()
+	}
+	return c, err
 }
 
 // Handler returns an http.Handler that accepts connections and calls f for
@@ -36,19 +41,17 @@ func Accept(w http.ResponseWriter, r *http.Request, o *AcceptOptions) (*Conn, er
 func Handler(f func(ctx context.Context, c *Conn) error, o *AcceptOptions) http.Handler {
 	a := newAcceptor(o)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, err := a.accept(w, r)
-		if err != nil {
-			return
+		if c, err := a.accept(w, r); err == nil {
+			c.run(f)
 		}
-		c.run(f)
 	})
 }
 
-// run calls f and closes the connection with what it returns.
+// run calls f and closes the connection with what it returns. The tracker was
+// entered before.
 func (c *Conn) run(f func(ctx context.Context, c *Conn) error) {
 	if t := c.o.Tracker; t != nil {
-		t.handler(1)
-		defer t.handler(-1)
+		defer t.leave()
 	}
 	code, reason := frame.CloseInternalError, ""
 	defer func() {
@@ -87,20 +90,27 @@ func (c *Conn) codeFor(err error) (frame.CloseCode, string) {
 }
 
 // check is the part of the opening handshake that is the same on every path.
+// Unless it refuses, the tracker has been entered.
 func (a *acceptor) check(r *http.Request) (*handshake.Agreement, *handshake.Error) {
+	agreement, err := a.server.Check(r)
+	if err == nil {
+		if t := a.options.Tracker; t != nil && !t.enter() {
+			return nil, &handshake.Error{Status: http.StatusServiceUnavailable, Err: ErrShutdown}
+		}
+		return agreement, nil
+	}
 	var refusal *handshake.Error
-	if t := a.options.Tracker; t != nil && t.isDraining() {
-		refusal = &handshake.Error{Status: http.StatusServiceUnavailable, Err: ErrShutdown}
-	} else {
-		agreement, err := a.server.Check(r)
-		if err == nil {
-			return agreement, nil
-		}
-		if !errors.As(err, &refusal) {
-			refusal = &handshake.Error{Status: http.StatusInternalServerError, Err: err}
-		}
+	if !errors.As(err, &refusal) {
+		refusal = &handshake.Error{Status: http.StatusInternalServerError, Err: err}
 	}
 	return nil, refusal
+}
+
+// leave ends what check began.
+func (a *acceptor) leave() {
+	if t := a.options.Tracker; t != nil {
+		t.leave()
+	}
 }
 
 // logRefusal logs a refusal that is about to be sent.
@@ -110,13 +120,19 @@ func (a *acceptor) logRefusal(remote string, refusal *handshake.Error) {
 	}
 }
 
-func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
+// accept is Accept. With a connection, the tracker has been entered.
+func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (c *Conn, err error) {
 	agreement, refusal := a.check(r)
 	if refusal != nil {
 		a.logRefusal(r.RemoteAddr, refusal)
 		refuse(w, refusal)
 		return nil, refusal
 	}
+	defer func() {
+		if c == nil {
+			a.leave() // after a panic, too
+		}
+	}()
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		if errors.Is(err, http.ErrNotSupported) {
@@ -145,7 +161,7 @@ func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (*Conn, error)
 	}
 	nc.SetDeadline(time.Time{})
 
-	c := newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, early)
+	c = newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, early)
 	c.keepRequest(r)
 	return c, nil
 }

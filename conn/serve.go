@@ -24,7 +24,12 @@ import (
 // written, if the request was one, and nc is closed; it is a [*handshake.Error]
 // if the request was refused. (RFC 6455, section 4.2)
 func Server(nc net.Conn, o *AcceptOptions) (*Conn, error) {
-	return newAcceptor(o).open(nc)
+	a := newAcceptor(o)
+	c, err := a.open(nc)
+	if err == nil {
+		a.leave()
+	}
+	return c, err
 }
 
 // Serve accepts connections from ln, answers their opening handshakes, and calls
@@ -84,7 +89,8 @@ func (a *acceptor) serve(nc net.Conn, f func(ctx context.Context, c *Conn) error
 
 var requestReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, minReadBuffer) }}
 
-// open does the opening handshake on nc.
+// open does the opening handshake on nc. With a connection, the tracker has been
+// entered.
 func (a *acceptor) open(nc net.Conn) (*Conn, error) {
 	c, refusal, err := a.handshake(nc)
 	if refusal != nil {
@@ -144,6 +150,7 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 		return nil, refusal, nil
 	}
 	if _, err := nc.Write(agreement.AppendResponse(nil)); err != nil {
+		a.leave()
 		return nil, nil, lost(err)
 	}
 	nc.SetDeadline(time.Time{})

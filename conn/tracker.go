@@ -28,7 +28,7 @@ type Tracker struct {
 
 	mu       sync.Mutex
 	conns    map[*Conn]struct{}
-	handlers int
+	handlers int // and the handshakes that were accepted but are not conns yet
 	draining bool
 	idle     chan struct{} // closed when the last connection is gone; nil: nobody waits
 }
@@ -94,10 +94,23 @@ func (t *Tracker) checkIdle() {
 	}
 }
 
-func (t *Tracker) isDraining() bool {
+// enter has Shutdown wait until leave, and reports whether it is not too late.
+func (t *Tracker) enter() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.draining
+	if !t.draining {
+		t.handlers++
+	}
+	return !t.draining
+}
+
+// leave ends what enter began: a function of Handler or Serve has returned, or
+// an accepted handshake has become a connection or failed.
+func (t *Tracker) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.handlers--
+	t.checkIdle()
 }
 
 func (t *Tracker) add(c *Conn) {
@@ -118,13 +131,5 @@ func (t *Tracker) remove(c *Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.conns, c)
-	t.checkIdle()
-}
-
-// handler counts a running function of Handler or Serve up or down.
-func (t *Tracker) handler(n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.handlers += n
 	t.checkIdle()
 }

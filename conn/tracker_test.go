@@ -1,7 +1,10 @@
 package conn
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -12,6 +15,20 @@ import (
 
 	"rfc6455/frame"
 )
+
+// openingRequest returns a request that is an opening handshake.
+func openingRequest() *http.Request {
+	r := httptest.NewRequest("GET", "http://example.com/", nil)
+	for name, value := range map[string]string{
+		"Connection":            "Upgrade",
+		"Upgrade":               "websocket",
+		"Sec-WebSocket-Version": "13",
+		"Sec-WebSocket-Key":     "dGhlIHNhbXBsZSBub25jZQ==",
+	} {
+		r.Header.Set(name, value)
+	}
+	return r
+}
 
 // answerClose reads until the Close frame, answers it and returns its code and
 // when it came.
@@ -124,6 +141,7 @@ func TestTrackerShutdownHandlers(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		var tracker Tracker
 		c, p := newPeer(t, frame.Server, &Options{Tracker: &tracker})
+		require.True(t, tracker.enter())
 		go c.run(func(ctx context.Context, c *Conn) error {
 			_, err := readAll(c)
 			<-time.After(7 * time.Second) // tidies up
@@ -143,17 +161,10 @@ func TestTrackerRefuses(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		var tracker Tracker
 		a := newAcceptor(&AcceptOptions{Options: Options{Tracker: &tracker}})
-		request := httptest.NewRequest("GET", "http://example.com/", nil)
-		for name, value := range map[string]string{
-			"Connection":            "Upgrade",
-			"Upgrade":               "websocket",
-			"Sec-WebSocket-Version": "13",
-			"Sec-WebSocket-Key":     "dGhlIHNhbXBsZSBub25jZQ==",
-		} {
-			request.Header.Set(name, value)
-		}
+		request := openingRequest()
 		_, refusal := a.check(request)
 		require.Nil(t, refusal)
+		a.leave()
 
 		require.NoError(t, tracker.Shutdown(t.Context()))
 		_, refusal = a.check(request)
@@ -166,4 +177,74 @@ func TestTrackerRefuses(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, tracker.Len())
 	})
+}
+
+// lender is an http.ResponseWriter whose connection is to be had.
+type lender struct {
+	http.ResponseWriter
+	nc net.Conn
+}
+
+func (l lender) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return l.nc, bufio.NewReadWriter(bufio.NewReader(l.nc), bufio.NewWriter(l.nc)), nil
+}
+
+// Shutdown waits for a handshake whose response is under way, and closes what
+// becomes of it.
+func TestTrackerShutdownHandshake(t *testing.T) {
+	f := func(ctx context.Context, c *Conn) error {
+		_, err := readAll(c)
+		return err
+	}
+	accepted := func(c *Conn, err error) {
+		if err == nil {
+			readAll(c)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		open func(nc net.Conn, o *AcceptOptions)
+		raw  bool
+	}{
+		{"Accept", func(nc net.Conn, o *AcceptOptions) {
+			accepted(Accept(lender{httptest.NewRecorder(), nc}, openingRequest(), o))
+		}, false},
+		{"Handler", func(nc net.Conn, o *AcceptOptions) {
+			Handler(f, o).ServeHTTP(lender{httptest.NewRecorder(), nc}, openingRequest())
+		}, false},
+		{"Server", func(nc net.Conn, o *AcceptOptions) { accepted(Server(nc, o)) }, true},
+		{"Serve", func(nc net.Conn, o *AcceptOptions) { newAcceptor(o).serve(nc, f) }, true},
+	} {
+		for _, lost := range []bool{false, true} {
+			bubble(t, fmt.Sprintf("%s/lost=%v", tt.name, lost), func(t *testing.T) {
+				var tracker Tracker
+				ours, theirs := net.Pipe() // a write ends when it is read
+				go tt.open(theirs, &AcceptOptions{Options: Options{Tracker: &tracker}})
+				if tt.raw {
+					require.NoError(t, openingRequest().Write(ours))
+				}
+				synctest.Wait()
+				require.Zero(t, tracker.Len())
+				shutdown := startErr(func() error { return tracker.Shutdown(context.Background()) })
+				synctest.Wait()
+				require.Empty(t, shutdown)
+				if lost {
+					ours.Close()
+				} else {
+					br := bufio.NewReader(ours)
+					resp, err := http.ReadResponse(br, nil)
+					require.NoError(t, err)
+					require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+					early, _ := br.Peek(br.Buffered())
+					require.Empty(t, early, "net.Pipe buffers nothing")
+					p := &peer{t: t, nc: ours, role: frame.Client, recv: frame.Receiver{Role: frame.Client}}
+					code, _ := p.answerClose()
+					require.Equal(t, frame.CloseGoingAway, code)
+				}
+				require.NoError(t, (<-shutdown).err)
+				require.Zero(t, tracker.Len())
+				require.False(t, tracker.enter())
+			})
+		}
+	}
 }
