@@ -461,6 +461,32 @@ func TestCompressionClose(t *testing.T) {
 	}
 }
 
+// A buffer that is just long enough is used.
+func TestCompressionReadInto(t *testing.T) {
+	for _, size := range []int{512, 5000, 100_000} {
+		for _, stored := range []bool{false, true} { // before it is read
+			bubble(t, fmt.Sprintf("size=%d/stored=%v", size, stored), func(t *testing.T) {
+				client, server := Pipe(compressing(), compressing())
+				want := []byte(prose(size, 1))
+				for _, room := range []int{size - 1, size, size + 1} {
+					write := startErr(func() error { return client.Write(context.Background(), Text, want) })
+					if stored {
+						synctest.Wait()
+					}
+					buf := make([]byte, room)
+					_, got, err := server.ReadInto(context.Background(), buf)
+					require.NoError(t, err)
+					require.True(t, bytes.Equal(want, got))
+					require.Equal(t, room >= size, &buf[0] == &got[0], "room for %d bytes", room)
+					require.NoError(t, (<-write).err)
+				}
+				client.CloseNow()
+				server.CloseNow()
+			})
+		}
+	}
+}
+
 func TestCompressionSettings(t *testing.T) {
 	bubble(t, "in memory", func(t *testing.T) {
 		client, server := Pipe(compressing(), compressing())

@@ -51,26 +51,41 @@ func (z *compressor) release() {
 
 // inflate reads to the end of a compressed message.
 func (c *Conn) inflate(ctx context.Context, dst []byte, m memory) ([]byte, error) {
+	var one [1]byte
 	for {
-		if len(dst) == cap(dst) {
-			// It will be some times as long as what came of it, and not much longer
-			// than it may be. Memory grows with what comes out.
-			guess := int(min(4*c.head.Length, firstRoom))
-			size := max(2*len(dst), guess, minReadBuffer)
-			if limit := c.o.ReadLimit; limit > 0 && int64(size) > limit {
-				size = max(int(limit), len(dst)) + 1
+		free := dst[len(dst):cap(dst)]
+		if len(free) == 0 {
+			if cap(dst) == 0 {
+				dst = c.inflateRoom(dst, m)
+				continue
 			}
-			dst = c.resize(dst, size, m)
+			free = one[:] // it may have come to its end
 		}
-		n, err := c.inflated(ctx, dst[len(dst):cap(dst)])
+		n, err := c.inflated(ctx, free)
 		if err == io.EOF {
 			return dst, nil
 		}
 		if err != nil {
 			return nil, c.interrupted(dst, m, err)
 		}
+		if len(dst) == cap(dst) {
+			dst = append(c.inflateRoom(dst, m), one[0])
+			continue
+		}
 		dst = dst[:len(dst)+n]
 	}
+}
+
+// inflateRoom makes dst longer. The message will be some times as long as what
+// came of it, and not much longer than it may be. Memory grows with what comes
+// out.
+func (c *Conn) inflateRoom(dst []byte, m memory) []byte {
+	guess := int(min(4*c.head.Length, firstRoom))
+	size := max(2*len(dst), guess, minReadBuffer)
+	if limit := c.o.ReadLimit; limit > 0 && int64(size) > limit {
+		size = max(int(limit), len(dst)) + 1
+	}
+	return c.resize(dst, size, m)
 }
 
 // inflated puts the next bytes of a compressed message into p, at least one, or
