@@ -62,8 +62,14 @@ func (c *Compressor) Append(dst, p []byte) (out []byte, ok bool) {
 	return out, true
 }
 
-// Reset forgets the window and gives its memory back.
-func (c *Compressor) Reset() { c.m = nil }
+// Reset forgets the window.
+func (c *Compressor) Reset() {
+	if m := c.m; m != nil {
+		m.origin += len(m.hist)
+		m.oldest = m.origin
+		m.hist, m.parsed = m.hist[:0], 0
+	}
+}
 
 func (c *Compressor) window() int {
 	if c.Window == 0 {
