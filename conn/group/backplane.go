@@ -12,10 +12,13 @@ type Backplane interface {
 	// messages of one process in one group keep their order. m must not be kept.
 	Publish(ctx context.Context, group string, m []byte) error
 
-	// Subscribe asks for the messages of a group, and returns when they come. It
-	// is not called twice for a group without Unsubscribe in between.
+	// Subscribe asks for the messages of a group, and returns when they come.
 	Subscribe(ctx context.Context, group string) error
-	// Unsubscribe ends that.
+	// Unsubscribe ends that. If it fails it is called again later, a few times,
+	// unless Subscribe is.
+	//
+	// There is one call of these two at a time for a group, and they take turns: a
+	// call that returns an error, that of ctx too, has changed nothing.
 	Unsubscribe(ctx context.Context, group string) error
 
 	// Receive calls deliver for each message that comes, in order, and gap when
@@ -30,7 +33,8 @@ type Backplane interface {
 //
 //	byte 0       version, 1
 //	bytes 1-16   which process sent it
-//	byte 17      1 for text, 2 for binary
+//	byte 17      the conn.MessageType: 1 for text, 2 for binary, and 128 more if
+//	             it is not to be compressed
 //	bytes 18-    payload
 const (
 	envelopeVersion = 1

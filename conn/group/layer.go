@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"rfc6455/conn"
 )
@@ -29,25 +28,13 @@ type Layer struct {
 
 	once    sync.Once
 	id      [16]byte // of this process, in its messages
-	members *members[*member]
-
-	mu    sync.Mutex
-	conns map[*conn.Conn]*member
-	subs  map[string]*subscription
+	members *members[*conn.Conn]
+	subs    *subscriptions // nil without a Backplane
+	running atomic.Bool
 
 	sent, delivered, dropped, received atomic.Int64
 }
 
-// member is a connection that is, or was, in a group.
-type member struct {
-	c *conn.Conn
-
-	mu     sync.Mutex
-	groups map[string]struct{}
-	gone   bool
-}
-
-// Errors of names. See [CheckName].
 var errName = errors.New("group: a group's name is 1 to 99 of the characters A-Z a-z 0-9 . _ -")
 
 // CheckName returns an error for what cannot be the name of a group: a name is 1
@@ -70,68 +57,53 @@ func CheckName(group string) error {
 func (l *Layer) init() {
 	l.once.Do(func() {
 		rand.Read(l.id[:])
-		l.members = newMembers[*member]()
-		l.conns = make(map[*conn.Conn]*member)
-		l.subs = make(map[string]*subscription)
+		l.members = newMembers[*conn.Conn]()
+		if l.Backplane != nil {
+			l.subs = &subscriptions{backplane: l.Backplane, warn: l.warn, all: make(map[string]*subscription)}
+		}
 	})
 }
 
 // Add puts a connection into a group, where it stays until Discard or its end.
 // Adding it twice is harmless. With a Backplane it returns when messages of other
-// processes come, too, or with an error if they do not; the connection is not in
-// the group then. ctx bounds that.
+// processes come, too, or with an error if they do not; ctx bounds that. After an
+// error it has not put the connection into the group.
 func (l *Layer) Add(ctx context.Context, group string, c *conn.Conn) error {
 	if err := CheckName(group); err != nil {
 		return err
 	}
 	l.init()
-	m := l.member(c)
-	m.mu.Lock()
-	if m.gone {
-		m.mu.Unlock()
-		return fmt.Errorf("group: the connection is over: %w", context.Cause(c.Context()))
+	if err := context.Cause(c.Context()); err != nil {
+		return overError(err)
 	}
-	m.groups[group] = struct{}{}
-	l.members.add(group, m)
-	m.mu.Unlock()
-	if l.Backplane == nil {
-		return nil
+	// Every membership holds its group's subscription once.
+	if l.subs != nil {
+		if err := l.subs.hold(ctx, c.Context(), group); err != nil {
+			if over := context.Cause(c.Context()); over != nil {
+				return overError(over)
+			}
+			return fmt.Errorf("group: %s is not joined with other processes: %w", group, err)
+		}
 	}
-	if err := l.subscribed(ctx, group); err != nil {
-		l.discard(group, m)
-		return fmt.Errorf("group: %s is not joined with other processes: %w", group, err)
+	added, unknown := l.members.add(group, c)
+	if !added {
+		l.release(group)
+	}
+	if unknown {
+		context.AfterFunc(c.Context(), func() { l.leave(c) })
+	}
+	if err := context.Cause(c.Context()); err != nil {
+		return overError(err) // and it leaves, or has left
 	}
 	return nil
 }
 
-// member returns what is known of a connection. It is forgotten when the
-// connection ends.
-func (l *Layer) member(c *conn.Conn) *member {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	m := l.conns[c]
-	if m == nil {
-		m = &member{c: c, groups: make(map[string]struct{}, 1)}
-		l.conns[c] = m
-		context.AfterFunc(c.Context(), func() { l.leave(m) })
-	}
-	return m
-}
+func overError(err error) error { return fmt.Errorf("group: the connection is over: %w", err) }
 
 // leave takes a connection that has ended out of all its groups.
-func (l *Layer) leave(m *member) {
-	l.mu.Lock()
-	delete(l.conns, m.c)
-	l.mu.Unlock()
-	m.mu.Lock()
-	m.gone = true
-	groups := m.groups
-	m.groups = nil
-	m.mu.Unlock()
-	for group := range groups {
-		if _, last := l.members.remove(group, m); last {
-			l.unwanted(group)
-		}
+func (l *Layer) leave(c *conn.Conn) {
+	for _, group := range l.members.forget(c) {
+		l.release(group)
 	}
 }
 
@@ -139,21 +111,14 @@ func (l *Layer) leave(m *member) {
 // that moment may still reach it. It is harmless if the connection is not there.
 func (l *Layer) Discard(group string, c *conn.Conn) {
 	l.init()
-	l.mu.Lock()
-	m := l.conns[c]
-	l.mu.Unlock()
-	if m != nil {
-		l.discard(group, m)
+	if l.members.remove(group, c) {
+		l.release(group)
 	}
 }
 
-func (l *Layer) discard(group string, m *member) {
-	m.mu.Lock()
-	delete(m.groups, group)
-	_, last := l.members.remove(group, m)
-	m.mu.Unlock()
-	if last {
-		l.unwanted(group)
+func (l *Layer) release(group string) {
+	if l.subs != nil {
+		l.subs.release(group)
 	}
 }
 
@@ -208,18 +173,18 @@ func (l *Layer) send(group string, t conn.MessageType, p []byte, except *conn.Co
 
 // snapshots lends the memory for the members of a group while they are sent a
 // message.
-var snapshots = sync.Pool{New: func() any { return new([]*member) }}
+var snapshots = sync.Pool{New: func() any { return new([]*conn.Conn) }}
 
 // deliver queues a message for the members in this process.
 func (l *Layer) deliver(group string, m *conn.Prepared, except *conn.Conn) {
-	snapshot := snapshots.Get().(*[]*member)
+	snapshot := snapshots.Get().(*[]*conn.Conn)
 	all := l.members.of((*snapshot)[:0], group)
 	delivered, dropped := int64(0), int64(0)
-	for _, member := range all {
-		if member.c == except {
+	for _, c := range all {
+		if c == except {
 			continue
 		}
-		if member.c.SendPrepared(m) == nil {
+		if c.SendPrepared(m) == nil {
 			delivered++
 		} else {
 			dropped++
@@ -247,12 +212,7 @@ func (l *Layer) Groups() []string {
 // Members returns the members of a group in this process, in no order.
 func (l *Layer) Members(group string) []*conn.Conn {
 	l.init()
-	all := l.members.of(nil, group)
-	conns := make([]*conn.Conn, len(all))
-	for i, m := range all {
-		conns[i] = m.c
-	}
-	return conns
+	return l.members.of(nil, group)
 }
 
 // Stats are counts since the beginning.
@@ -282,6 +242,10 @@ func (l *Layer) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	if !l.running.CompareAndSwap(false, true) {
+		return errors.New("group: Run is running already")
+	}
+	defer l.running.Store(false)
 	return l.Backplane.Receive(ctx, l.receive, l.gap)
 }
 
@@ -320,112 +284,5 @@ func (l *Layer) gap(groups ...string) {
 func (l *Layer) warn(text string, args ...any) {
 	if l.Logger != nil {
 		l.Logger.Warn(text, args...)
-	}
-}
-
-// subscription is what is being done about a group on the Backplane. It exists
-// while the group is subscribed to, or somebody works on that.
-type subscription struct {
-	working bool          // a goroutine brings it up to date
-	active  bool          // the Backplane has it
-	changed chan struct{} // closed when the work is done, and made anew
-	err     error         // of the last work
-}
-
-// backplaneTimeout bounds one attempt to subscribe or unsubscribe.
-const backplaneTimeout = 10 * time.Second
-
-// subscribed waits until a group with members is subscribed to.
-func (l *Layer) subscribed(ctx context.Context, group string) error {
-	for {
-		l.mu.Lock()
-		s := l.subs[group]
-		if s != nil && s.active && !s.working {
-			l.mu.Unlock()
-			return nil
-		}
-		s = l.work(group)
-		changed := s.changed
-		l.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		l.mu.Lock()
-		err, active := s.err, s.active
-		l.mu.Unlock()
-		if err != nil {
-			return err
-		}
-		if active {
-			return nil
-		}
-	}
-}
-
-// unwanted is called when a group has lost its last member.
-func (l *Layer) unwanted(group string) {
-	if l.Backplane == nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.subs[group]; s != nil && !s.working {
-		l.work(group)
-	}
-}
-
-// work has a goroutine bring a group's subscription up to date, unless one does.
-// Under mu.
-func (l *Layer) work(group string) *subscription {
-	s := l.subs[group]
-	if s == nil {
-		s = &subscription{}
-		l.subs[group] = s
-	}
-	if !s.working {
-		s.working = true
-		s.changed = make(chan struct{})
-		go l.update(group, s)
-	}
-	return s
-}
-
-// update subscribes to a group while it has members, and unsubscribes when it has
-// none.
-func (l *Layer) update(group string, s *subscription) {
-	for {
-		l.mu.Lock()
-		wanted := l.members.size(group) > 0
-		if wanted == s.active || s.err != nil {
-			s.working = false
-			if !s.active {
-				delete(l.subs, group)
-			}
-			close(s.changed)
-			l.mu.Unlock()
-			return
-		}
-		l.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), backplaneTimeout)
-		var err error
-		if wanted {
-			err = l.Backplane.Subscribe(ctx, group)
-		} else {
-			err = l.Backplane.Unsubscribe(ctx, group)
-		}
-		cancel()
-		if err != nil {
-			l.warn("group: the backplane refused", "group", group, "subscribe", wanted, "error", err)
-		}
-		l.mu.Lock()
-		if wanted {
-			s.err = err
-			s.active = err == nil
-		} else {
-			s.active = false // whatever became of it: a new member subscribes again
-		}
-		l.mu.Unlock()
 	}
 }
