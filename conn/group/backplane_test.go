@@ -593,6 +593,43 @@ func TestSubscriptions(t *testing.T) {
 		require.Equal(t, []string{"subscribe room", "subscribe other", "unsubscribe other"}, p.log())
 		require.Equal(t, []string{"room"}, l.Groups())
 	})
+	bubble(t, "the context of Add ends as Subscribe does", func(t *testing.T) {
+		var b broker
+		l, p := process(t, &b)
+		p.slowly("subscribe", s) // so that both wait for the same call
+		m, patient := listen(t, nil), listen(t, nil)
+		for i := range 100 {
+			var want error
+			if i%2 == 0 {
+				want = errCut
+				p.failing("subscribe", 1)
+			}
+			ctx := lateContext{t.Context(), make(chan struct{})}
+			done := startErr(func() error { return l.Add(ctx, "room", m.server) })
+			require.ErrorIs(t, l.Add(t.Context(), "room", patient.server), want)
+			close(ctx.looked)
+			require.ErrorIs(t, <-done, want)
+			require.Equal(t, want == nil, slices.Contains(l.Members("room"), m.server))
+			l.Discard("room", m.server)
+			l.Discard("room", patient.server)
+			synctest.Wait()
+			require.Empty(t, p.subscribed())
+			require.Empty(t, l.subs.all)
+		}
+	})
+	bubble(t, "the connection ends as Subscribe does", func(t *testing.T) {
+		var b broker
+		l, p := process(t, &b)
+		for range 100 {
+			m := listen(t, nil)
+			p.fail = func(op, group string) error { return m.server.CloseNow() }
+			err := l.Add(t.Context(), "room", m.server)
+			require.ErrorIs(t, err, context.Cause(m.server.Context()))
+			synctest.Wait()
+			require.Empty(t, p.subscribed())
+			requireEmpty(t, l)
+		}
+	})
 	bubble(t, "one Add of two fails", func(t *testing.T) {
 		for _, first := range []bool{true, false} {
 			var b broker
@@ -693,6 +730,21 @@ func TestSubscriptions(t *testing.T) {
 		require.Equal(t, []string{"subscribe room", "unsubscribe room", "subscribe room"}, p.log())
 		require.Equal(t, []string{"room"}, p.subscribed())
 	})
+	bubble(t, "a member comes, then Unsubscribe fails", func(t *testing.T) {
+		var b broker
+		l, p := process(t, &b)
+		p.slowly("unsubscribe", 3*s)
+		p.failing("unsubscribe", 1)
+		m := listen(t, nil)
+		require.NoError(t, l.Add(t.Context(), "room", m.server))
+		l.Discard("room", m.server)
+		before := time.Now()
+		<-time.After(s)
+		require.NoError(t, l.Add(t.Context(), "room", m.server))
+		require.Equal(t, 3*s, time.Since(before))
+		require.Equal(t, []string{"subscribe room", "unsubscribe room", "subscribe room"}, p.log())
+		require.Equal(t, []string{"room"}, p.subscribed())
+	})
 	bubble(t, "Unsubscribe fails, and Subscribe after it", func(t *testing.T) {
 		var b broker
 		l, p := process(t, &b)
@@ -719,6 +771,19 @@ func TestSubscriptions(t *testing.T) {
 		require.Less(t, len(p.log()), 20)
 	})
 }
+
+// lateContext is a context that has ended, which is seen late.
+type lateContext struct {
+	context.Context
+	looked chan struct{}
+}
+
+func (c lateContext) Done() <-chan struct{} {
+	<-c.looked
+	return c.looked
+}
+
+func (c lateContext) Err() error { return context.Canceled }
 
 // Connections of several processes come, go and end at random, over a broker that
 // is slow and fails at random. Afterwards everything must be as if it had not.

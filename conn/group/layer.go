@@ -235,7 +235,8 @@ func (l *Layer) Stats() Stats {
 }
 
 // Run receives what other processes send, until ctx ends or the Backplane cannot
-// go on, whose error it returns. Without a Backplane it waits for ctx.
+// go on, whose error it returns; it may be called again then. Without a Backplane
+// it waits for ctx.
 func (l *Layer) Run(ctx context.Context) error {
 	l.init()
 	if l.Backplane == nil {

@@ -595,6 +595,21 @@ func TestSendAllocates(t *testing.T) {
 	}
 }
 
+// Joining and leaving leave nothing behind, however often.
+func TestJoinLeaveAllocates(t *testing.T) {
+	var l Layer
+	conns := crowd(t, 100, patient())
+	for _, c := range conns[1:] {
+		require.NoError(t, l.Add(t.Context(), "room", c))
+	}
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		if err := l.Add(t.Context(), "room", conns[0]); err != nil {
+			t.Error(err)
+		}
+		l.Discard("room", conns[0])
+	}))
+}
+
 // A message is encoded and compressed once for each form that members agreed on,
 // and stands in memory once for each, however many wait for it.
 func TestEncodedOnce(t *testing.T) {

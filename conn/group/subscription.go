@@ -21,12 +21,11 @@ type subscriptions struct {
 // subscription is what is known of a group on the Backplane. It exists while
 // somebody holds it or there is something to do about it.
 type subscription struct {
-	held     int         // how often; if not active, all of them wait
-	active   bool        // the Backplane sends its messages, and goes on while held > 0
-	working  bool        // a goroutine brings it up to date
-	waiting  *attempt    // the next Subscribe, or the one under way; nil if nobody asked
-	failures int         // of Unsubscribe: the Backplane may still send its messages
-	retry    *time.Timer // does that again
+	held     int      // how often; if not active, all of them wait
+	active   bool     // the Backplane sends its messages, and goes on while held > 0
+	working  bool     // a goroutine brings it up to date
+	waiting  *attempt // the next Subscribe, or the one under way; nil if nobody asked
+	failures int      // of Unsubscribe: the Backplane may still send its messages
 }
 
 // attempt is a call of Subscribe that somebody waits for.
@@ -109,10 +108,6 @@ func (s *subscriptions) work(group string, u *subscription) {
 func (s *subscriptions) update(group string, u *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u.retry != nil {
-		u.retry.Stop()
-		u.retry = nil
-	}
 	for {
 		switch {
 		case u.held > 0 && !u.active:
@@ -135,7 +130,7 @@ func (s *subscriptions) update(group string, u *subscription) {
 				u.failures = 0
 			} else if u.held == 0 {
 				u.working = false
-				u.retry = time.AfterFunc(unsubscribeRetry<<(u.failures-1), func() { s.again(group, u) })
+				time.AfterFunc(unsubscribeRetry<<(u.failures-1), func() { s.again(group, u) })
 				return
 			}
 		default:
