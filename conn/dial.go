@@ -31,7 +31,7 @@ import (
 // basic authentication. An httptrace.ClientTrace in ctx is told of every step.
 //
 // A redirect is followed to another origin without Authorization and Cookie
-// headers, and never from wss to ws.
+// headers, but with all others and the subprotocols, and never from wss to ws.
 //
 // ctx bounds the opening handshake, as [DialOptions.HandshakeTimeout] does; what
 // becomes of it after that does not matter to the connection, whose Context has
@@ -335,7 +335,9 @@ func (d *dialer) client(parent context.Context, nc net.Conn, rawURL string) (c *
 	nc.SetDeadline(time.Time{})
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		nc.SetDeadline(longAgo)
+		if nc.SetDeadline(longAgo) != nil {
+			nc.Close() // nothing else ends a blocked call
+		}
 		close(interrupted)
 	})
 	defer func() {
@@ -435,6 +437,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if one.Proxy != nil {
 		proxy, err := one.Proxy(r)
 		if err != nil {
+			if strings.Contains(err.Error(), "@") {
+				err = errors.New("the proxy's address is no URL") // with a password
+			}
 			return nil, err
 		}
 		one.Proxy = http.ProxyURL(proxy)

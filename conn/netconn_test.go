@@ -1367,14 +1367,10 @@ func TestNetConnLeadership(t *testing.T) {
 				n.c.Ping(ctx)
 				err = n.c.Write(context.Background(), Binary, b)
 			case 7:
-				// It is over while the message waits, or not at all.
+				// Not over while the frame is being written: that may cut it off.
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-				if n.c.exact {
-					time.AfterFunc(time.Duration(1+rnd.IntN(100_000)), cancel)
-				}
-				if _, err := n.c.Ping(ctx); err != nil {
-					assert.Equal(t, context.Canceled, err)
-				}
+				_, err := n.c.Ping(ctx)
+				assert.NoError(t, err)
 				cancel()
 				return
 			}

@@ -97,7 +97,9 @@ func (t tunnel) secure(ctx context.Context, nc net.Conn, host string) (net.Conn,
 func (t tunnel) connect(ctx context.Context, nc net.Conn, addr string) (_ net.Conn, err error) {
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		nc.SetDeadline(longAgo)
+		if nc.SetDeadline(longAgo) != nil {
+			nc.Close() // nothing else ends a blocked call
+		}
 		close(interrupted)
 	})
 	defer func() {
@@ -109,6 +111,9 @@ func (t tunnel) connect(ctx context.Context, nc net.Conn, addr string) (_ net.Co
 			nc.Close()
 		}
 	}()
+	if strings.ContainsFunc(addr, func(r rune) bool { return r <= ' ' || r >= 0x7F }) {
+		return nil, fmt.Errorf("address %q cannot stand in a CONNECT request", addr)
+	}
 	header, err := t.header(ctx, addr)
 	if err != nil {
 		return nil, err

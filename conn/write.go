@@ -48,7 +48,7 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 		c.mu.Unlock()
 		return err
 	}
-	if c.busy || c.open || c.queue.head != nil {
+	if c.busy || c.open || c.queue.head != nil || m.late {
 		e := c.newWaiter(kindFrame, op, true, m)
 		c.queue.push(e)
 		return c.await(ctx, e)
@@ -161,8 +161,8 @@ func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, er
 // Writer begins a message that is written in pieces, each sent as a fragment
 // when enough has gathered or on Close, which ends the message. Until then no
 // other message can be sent: calls of Write wait, and messages of Send stay in
-// the queue. Control frames pass. A message of up to 4 KiB is compressed like any
-// other, a longer one is not.
+// the queue. Control frames pass. A message of less than 4 KiB is compressed like
+// any other, a longer one is not.
 //
 // ctx governs the whole message. If it ends before Close, the message is given
 // up: without a trace if nothing has been sent, otherwise the connection is
@@ -393,11 +393,15 @@ func (c *Conn) refuseWrite() error {
 }
 
 // encode appends a frame to what waits to be written. A large payload is not
-// copied: it becomes the tail. Under mu, or by whoever is busy.
+// copied: it becomes the tail. Under mu, by whoever is busy or, if m is not late,
+// while nobody is.
 func (c *Conn) encode(op frame.Opcode, fin bool, m packed) error {
 	late := m.late
 	if late {
+		// It takes its time, and out is ours while we are busy.
+		c.mu.Unlock()
 		m = c.compressor.squeeze(m)
+		c.mu.Lock()
 		defer m.free()
 	}
 	p := m.payload
@@ -725,6 +729,16 @@ func (c *Conn) gather() {
 // take encodes one entry. Under mu, by whoever is busy.
 func (c *Conn) take(e *entry) {
 	e.begin, e.before, e.traced = len(c.out), c.sender, len(c.traced)
+	if e.late {
+		c.taken.push(e) // its context may end meanwhile
+		if err := c.encode(e.op, e.fin, packed{payload: e.payload, late: true}); err != nil {
+			c.finish(e, err)
+			return
+		}
+		c.stats.messagesWritten++
+		e.end = len(c.out)
+		return
+	}
 	switch e.kind {
 	case kindTurn:
 		c.open = true
@@ -735,11 +749,6 @@ func (c *Conn) take(e *entry) {
 			c.stats.dropped++
 			c.freeQueued(e)
 			return
-		}
-		if e.late {
-			c.encode(e.op, true, packed{payload: e.payload, late: true})
-			c.stats.messagesWritten++
-			break
 		}
 		if t := c.o.Trace; t != nil && t.Sent != nil {
 			h, n, _ := frame.ParseHeader(e.payload)
@@ -756,7 +765,7 @@ func (c *Conn) take(e *entry) {
 		}
 		c.stats.messagesWritten++
 	case kindFrame:
-		if err := c.encode(e.op, e.fin, packed{payload: e.payload, rsv: e.rsv, late: e.late}); err != nil {
+		if err := c.encode(e.op, e.fin, packed{payload: e.payload, rsv: e.rsv}); err != nil {
 			e.ready <- verdict{err: err}
 			return
 		}

@@ -116,9 +116,12 @@ func parseURL(rawURL string) (*url.URL, error) {
 	return u, nil
 }
 
-// redact returns a URL without what may be credentials, also one that is
-// malformed.
+// redact returns a URL without what may be credentials, in the query too, also
+// one that is malformed.
 func redact(rawURL string) string {
+	if i := strings.IndexByte(rawURL, '?'); i >= 0 && strings.IndexByte(rawURL[i:], '@') < 0 {
+		rawURL = rawURL[:i+1] + "xxxxx"
+	}
 	i := strings.LastIndexByte(rawURL, '@')
 	if i < 0 {
 		return rawURL
