@@ -529,6 +529,26 @@ func TestClientCancelAtOnce(t *testing.T) {
 	})
 }
 
+// A connection without deadlines is closed when the context ends, with which
+// nothing else could end the handshake.
+func TestClientCancelWithoutDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, reads := range []bool{false, true} { // the peer, which never answers
+			ours, theirs := net.Pipe()
+			defer theirs.Close()
+			if reads {
+				go io.Copy(io.Discard, theirs)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := Client(ctx, forgetful{ours}, "ws://example.com/", &DialOptions{HandshakeTimeout: time.Hour})
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			_, err = ours.Write([]byte{0})
+			require.Error(t, err, "it is closed")
+		}
+	})
+}
+
 // A context that ends when all is over changes nothing, nor does the time that
 // an http.Client has.
 func TestOpeningOutlivesContext(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -563,11 +564,35 @@ func TestDialProxyErrors(t *testing.T) {
 }
 
 // A context that ends while a proxy does its part.
+// What a CONNECT request cannot name is not sent.
+func TestDialProxyTarget(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		asked := 0
+		w := &world{t: t, at: map[string]func(net.Conn){"proxy.test:80": func(nc net.Conn) {
+			if _, err := nc.Read(make([]byte, 1)); err == nil {
+				asked++
+			}
+		}}}
+		hc := w.client()
+		hc.Transport.(*http.Transport).Proxy = through(t, "http://proxy.test")
+		for _, u := range []string{"ws://[fe80::1%25a%20b]/", "wss://[fe80::1%25%0d%0aX:y]/"} {
+			_, _, err := Dial(t.Context(), u, &DialOptions{HTTPClient: hc})
+			require.ErrorContains(t, err, "cannot stand in a CONNECT request")
+		}
+		synctest.Wait()
+		require.Zero(t, asked)
+	})
+}
+
 func TestDialProxyCancel(t *testing.T) {
 	certificate(t)
 	for _, proxy := range []string{"http://proxy.test", "https://proxy.test", "socks5://proxy.test:80"} {
-		for _, scheme := range []string{"ws", "wss"} {
+		for _, scheme := range []string{"ws", "wss", "ws without deadlines"} {
+			if scheme == "ws without deadlines" && strings.HasPrefix(proxy, "socks") {
+				continue // net/http speaks to those, and needs deadlines
+			}
 			bubble(t, proxy[:5]+", "+scheme, func(t *testing.T) {
+				scheme, without, _ := strings.Cut(scheme, " ")
 				ended := make(chan time.Time, 1)
 				silent := func(nc net.Conn) {
 					io.Copy(io.Discard, nc)
@@ -575,7 +600,15 @@ func TestDialProxyCancel(t *testing.T) {
 				}
 				w := &world{t: t, at: map[string]func(net.Conn){"proxy.test:80": silent, "proxy.test:443": underTLS(t, silent)}}
 				hc := w.client()
-				hc.Transport.(*http.Transport).Proxy = through(t, proxy)
+				tr := hc.Transport.(*http.Transport)
+				tr.Proxy = through(t, proxy)
+				if without != "" {
+					dial := tr.DialContext
+					tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+						nc, err := dial(ctx, network, addr)
+						return forgetful{nc}, err
+					}
+				}
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(time.Second, cancel)
 				_, _, err := Dial(ctx, scheme+"://a.test/", &DialOptions{HTTPClient: hc, HandshakeTimeout: -1})

@@ -116,6 +116,7 @@ func TestClientRequestHidesPassword(t *testing.T) {
 		// Unescaped, these are not part of a password.
 		"ws://user:secret/x@example.com/", "ws://user:secret?x@example.com/", "ws://user:secret#x@example.com/", "ws://user:1#secret@example.com/",
 		"ws://user:se%cret@example.com/", "ws:user:secret@example.com/", "ftp:user:secret@example.com", "//user:secret@example.com/", "user:secret@example.com", "user:secret://@example.com",
+		"ftp://example.com/?token=secret", "ws://example.com/?token=secret#x", "ws://user:secret@example.com/?token=secret#x", "ws://[::1/?secret", "ws://example.com/?mail=secret@example.com#x",
 	} {
 		_, err := (&Client{}).Request(url)
 		require.Error(t, err, url)

@@ -87,6 +87,26 @@ func TestCompressorTakeover(t *testing.T) {
 	}
 }
 
+// After Reset a Compressor with takeover refers to nothing before it, and has the
+// memory that it had.
+func TestCompressorReset(t *testing.T) {
+	p := corpus()["chat"][:5000]
+	c := &Compressor{Takeover: true}
+	first, ok := c.Append(nil, p)
+	require.True(t, ok)
+	m := c.m
+	for range 3 {
+		again, ok := c.Append(nil, p)
+		require.True(t, ok)
+		require.Less(t, len(again), len(first)/4, "all of it is in the window")
+		c.Reset()
+		fresh, ok := c.Append(nil, p)
+		require.True(t, ok)
+		require.Equal(t, first, fresh)
+	}
+	require.Same(t, m, c.m)
+}
+
 // largestDistance decodes a message one byte at a time and returns the largest
 // distance in it.
 func largestDistance(t *testing.T, message []byte) int {
