@@ -22,11 +22,11 @@ func chat(size int) [][]byte {
 		just where most know get through back much before go good new write our used me man too any day same right look`))
 	rnd := rand.New(rand.NewPCG(1, uint64(size)))
 	messages := make([][]byte, 64)
-	at := 1_700_000_000_000
+	at := int64(1_700_000_000_000)
 	for i := range messages {
 		var b bytes.Buffer
 		for b.Len() < size {
-			at += rnd.IntN(60_000)
+			at += rnd.Int64N(60_000)
 			user := rnd.IntN(200)
 			fmt.Fprintf(&b, `{"type":"message","id":"%016x","room":"room-%d","user":{"id":%d,"name":"user%d"},"at":%d,"text":"`,
 				rnd.Uint64(), rnd.IntN(10), 1000+user, user, at)
