@@ -1,0 +1,136 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"os"
+	"slices"
+)
+
+// results is the file that a comparison leaves.
+type results struct {
+	Date      string            `json:"date"`
+	Go        string            `json:"go"`
+	CPU       string            `json:"cpu"`
+	Kernel    string            `json:"kernel"`
+	Versions  map[string]string `json:"versions"`
+	Rounds    int               `json:"rounds"`
+	Duration  string            `json:"duration"`
+	Scenarios []*outcome        `json:"scenarios"`
+}
+
+// outcome is that of one scenario.
+type outcome struct {
+	Name  string `json:"name"`
+	Title string `json:"title"`
+	Unit  string `json:"unit"` // of the values: "ns of CPU per message"
+	Base  string `json:"base,omitempty"`
+	Rows  []*row `json:"rows"`
+}
+
+// row is one library in one scenario.
+type row struct {
+	Lib     string    `json:"lib"`
+	Median  sample    `json:"median"`
+	Ratio   *spread   `json:"ratio,omitempty"` // to the base, within a round
+	Target  float64   `json:"target,omitempty"`
+	Samples []*sample `json:"samples"` // nil where a measurement failed
+	// Syscalls is the number of each for a message.
+	Syscalls map[string]float64 `json:"syscalls,omitempty"`
+	Error    string             `json:"error,omitempty"`
+}
+
+// spread is a median and what it is the median of.
+type spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+// median returns the middle of v, and 0 of nothing. It sorts v.
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	slices.Sort(v)
+	n := len(v) / 2
+	if len(v)%2 == 1 {
+		return v[n]
+	}
+	return (v[n-1] + v[n]) / 2
+}
+
+// ratios returns the spread of value/base within each round, of the rounds that
+// have both, and nil if none has.
+func ratios(value, base []*sample) *spread {
+	var v []float64
+	for i := range min(len(value), len(base)) {
+		if value[i] != nil && base[i] != nil && base[i].Value > 0 {
+			v = append(v, value[i].Value/base[i].Value)
+		}
+	}
+	if len(v) == 0 {
+		return nil
+	}
+	return &spread{Median: median(v), Min: v[0], Max: v[len(v)-1]}
+}
+
+// middle returns the median of every field, each by itself.
+func middle(samples []*sample) sample {
+	of := func(field func(*sample) float64) float64 {
+		var v []float64
+		for _, s := range samples {
+			if s != nil {
+				v = append(v, field(s))
+			}
+		}
+		return median(v)
+	}
+	return sample{
+		Value:    of(func(s *sample) float64 { return s.Value }),
+		Rate:     of(func(s *sample) float64 { return s.Rate }),
+		P50:      of(func(s *sample) float64 { return s.P50 }),
+		P99:      of(func(s *sample) float64 { return s.P99 }),
+		Busy:     of(func(s *sample) float64 { return s.Busy }),
+		LoadBusy: of(func(s *sample) float64 { return s.LoadBusy }),
+	}
+}
+
+// reckon fills in what follows from the samples.
+func (o *outcome) reckon() {
+	var base []*sample
+	if i := slices.IndexFunc(o.Rows, func(r *row) bool { return r.Lib == o.Base }); i >= 0 {
+		base = o.Rows[i].Samples
+	}
+	for _, r := range o.Rows {
+		r.Median = middle(r.Samples)
+		r.Ratio = ratios(r.Samples, base)
+	}
+}
+
+// score is what the target of a row is about: the ratio, or KiB where there is
+// no base; 0 is none.
+func (o *outcome) score(r *row) float64 {
+	switch {
+	case o.Base == "":
+		return r.Median.Value / 1024
+	case r.Ratio != nil:
+		return r.Ratio.Median
+	}
+	return 0
+}
+
+// sorted returns the rows that have a value, the best first.
+func (o *outcome) sorted() []*row {
+	rows := slices.DeleteFunc(slices.Clone(o.Rows), func(r *row) bool { return r.Median.Value == 0 })
+	slices.SortStableFunc(rows, func(a, b *row) int { return cmp.Compare(a.Median.Value, b.Median.Value) })
+	return rows
+}
+
+func (r *results) write(path string) error {
+	b, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}

@@ -1,0 +1,47 @@
+package load
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// poller waits for descriptors, edge-triggered. An event carries an index.
+type poller struct {
+	fd     int
+	events []unix.EpollEvent
+}
+
+func newPoller() (*poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("load: epoll_create1: %w", err)
+	}
+	return &poller{fd: fd, events: make([]unix.EpollEvent, 1024)}, nil
+}
+
+// add watches fd for input and room for output, under an index.
+func (p *poller) add(fd, index int) error {
+	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(index)}
+	if err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
+		return fmt.Errorf("load: epoll_ctl: %w", err)
+	}
+	return nil
+}
+
+// wait returns events, none if the timeout is over.
+func (p *poller) wait(timeout time.Duration) ([]unix.EpollEvent, error) {
+	for {
+		n, err := unix.EpollWait(p.fd, p.events, int(max(0, timeout+time.Millisecond-1)/time.Millisecond))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("load: epoll_wait: %w", err)
+		}
+		return p.events[:n], nil
+	}
+}
+
+func (p *poller) close() { unix.Close(p.fd) }

@@ -1,0 +1,50 @@
+package peers
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"rfc6455/conn"
+	"rfc6455/conn/group"
+)
+
+// serveRFC6455 is this library without net/http.
+func serveRFC6455(ln net.Listener) error {
+	return conn.Serve(ln, rfc6455Handler(), rfc6455Options())
+}
+
+// serveRFC6455HTTP is this library under net/http.
+func serveRFC6455HTTP(ln net.Listener) error {
+	return http.Serve(ln, conn.Handler(rfc6455Handler(), rfc6455Options()))
+}
+
+func rfc6455Options() *conn.AcceptOptions {
+	return &conn.AcceptOptions{Options: conn.Options{ReadLimit: Limit}}
+}
+
+func rfc6455Handler() func(context.Context, *conn.Conn) error {
+	var layer group.Layer
+	return func(ctx context.Context, c *conn.Conn) error {
+		reply := c.Write
+		switch c.Request().URL.Path {
+		case "/pub":
+			reply = func(ctx context.Context, t conn.MessageType, p []byte) error {
+				return layer.Send(ctx, "sub", t, p)
+			}
+		case "/sub":
+			if err := layer.Add(ctx, "sub", c); err != nil {
+				return err
+			}
+		}
+		for m, err := range c.Messages(ctx) {
+			if err != nil {
+				return err
+			}
+			if err := reply(ctx, m.Type, m.Data); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
