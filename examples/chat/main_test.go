@@ -16,13 +16,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"rfc6455/conn"
+	"rfc6455/examples/chat/rooms"
 	"rfc6455/frame"
 	"rfc6455/handshake"
 )
@@ -131,7 +131,7 @@ type peer struct {
 
 // incoming is whatever a page is sent.
 type incoming struct {
-	event
+	rooms.Event
 	Present  []string
 	Messages int64
 	Life     string
@@ -197,7 +197,7 @@ func (p *peer) gets(t *testing.T) string {
 
 func (p *peer) say(t *testing.T, text string) {
 	t.Helper()
-	require.NoError(t, conn.WriteJSON(bounded(t), p.Conn, request{Type: "message", Text: text}))
+	require.NoError(t, conn.WriteJSON(bounded(t), p.Conn, rooms.Request{Type: "message", Text: text}))
 }
 
 func TestRoomsAreIsolated(t *testing.T) {
@@ -249,7 +249,7 @@ func TestPresence(t *testing.T) {
 	}
 
 	// Asking for it, and the numbers that tell what was missed.
-	require.NoError(t, conn.WriteJSON(bounded(t), ada.Conn, request{Type: "who"}))
+	require.NoError(t, conn.WriteJSON(bounded(t), ada.Conn, rooms.Request{Type: "who"}))
 	last := ada.next(t)
 	assert.Equal(t, "welcome", last.Type)
 	assert.Equal(t, []string{"ada"}, last.Present)
@@ -290,7 +290,7 @@ func TestMalformedMessages(t *testing.T) {
 	require.NoError(t, ada.Write(bounded(t), conn.Text, []byte(`{"type":"message","text":"`+strings.Repeat(`\ud83d\ude00`, 2000)+`"}`)))
 	assert.Equal(t, "message ada: "+longest, ada.gets(t))
 
-	require.NoError(t, ada.Write(bounded(t), conn.Text, make([]byte, maxBytes+1)))
+	require.NoError(t, ada.Write(bounded(t), conn.Text, make([]byte, 32<<10+1)))
 	_, _, err := ada.Read(bounded(t))
 	requireClosed(t, err, frame.CloseMessageTooBig)
 }
@@ -343,7 +343,7 @@ func TestPush(t *testing.T) {
 		assert.Equal(t, http.StatusAccepted, status)
 		assert.JSONEq(t, `{"members": 1}`, text)
 		got := ada.next(t)
-		assert.Equal(t, event{Type: "message", N: got.N, Time: got.Time, Name: "build", Text: "all tests pass", Pushed: true}, got.event)
+		assert.Equal(t, rooms.Event{Type: "message", N: got.N, Time: got.Time, Name: "build", Text: "all tests pass", Pushed: true}, got.Event)
 	}
 
 	for _, tt := range []struct {
@@ -439,90 +439,6 @@ func TestPages(t *testing.T) {
 		assert.NotContains(t, policy, "unsafe")
 		assert.Equal(t, "nosniff", resp.Header.Get("X-Content-Type-Options"))
 	}
-	// What the policy would forbid, and what would make HTML of text.
-	entries, err := files.ReadDir("page")
-	require.NoError(t, err)
-	for _, entry := range entries {
-		b, err := files.ReadFile("page/" + entry.Name())
-		require.NoError(t, err)
-		for _, bad := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "<script>", "style=\"", "onclick=", "https://"} {
-			assert.NotContains(t, string(b), bad, entry.Name())
-		}
-	}
-}
-
-// A slow member loses the oldest messages, can tell from their numbers, and holds
-// up nobody.
-func TestSlowMember(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var ch chat
-		o := &conn.Options{QueueMessages: 100, QueueMaxAge: time.Minute, Overflow: conn.DropOldest}
-		enter := func(name string) *peer {
-			c, s := conn.Pipe(nil, o)
-			m, err := ch.connect(s.Context(), s, "room", name)
-			require.NoError(t, err)
-			t.Cleanup(func() { c.CloseNow() })
-			go func() {
-				for message, err := range s.Messages(s.Context()) {
-					if err == nil {
-						m.receive(s.Context(), message)
-					}
-				}
-				m.disconnect(context.Background())
-			}()
-			return &peer{Conn: c}
-		}
-		slow, ada := enter("slow"), enter("ada")
-		require.Equal(t, "welcome ada", ada.gets(t))
-		text := strings.Repeat("x", maxText)
-		for range 300 {
-			ada.say(t, text)
-			require.Equal(t, "message ada: "+text, ada.gets(t))
-			<-time.After(10 * time.Millisecond) // a burst would find more room
-		}
-		welcome := slow.next(t)
-		require.Equal(t, "welcome", welcome.Type)
-		require.NoError(t, conn.WriteJSON(t.Context(), slow.Conn, request{Type: "who"}))
-		last, got, missed := welcome.N, int64(0), int64(0)
-		for {
-			in := slow.next(t)
-			if in.Type == "welcome" {
-				assert.Equal(t, in.Messages, got+missed)
-				break
-			}
-			missed += in.N - last - 1
-			last = in.N
-			if in.Type == "message" {
-				got++
-			}
-		}
-		assert.Positive(t, missed)
-		assert.GreaterOrEqual(t, got, int64(100))
-		require.NoError(t, slow.Close(frame.CloseNormal, ""))
-		require.Equal(t, "leave slow", ada.gets(t))
-		require.NoError(t, ada.Close(frame.CloseNormal, ""))
-		synctest.Wait()
-		assert.Empty(t, ch.rooms)
-		assert.Empty(t, ch.layer.Groups())
-	})
-}
-
-// Each number arrives when it is sent.
-func TestCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, s := conn.Pipe(nil, nil)
-		ended := make(chan error, 1)
-		go func() { ended <- count(s.Context(), s) }()
-		begun := time.Now()
-		p := &peer{Conn: c}
-		for n := range 100 {
-			got := p.next(t)
-			require.EqualValues(t, n+1, got.N)
-			require.Equal(t, time.Duration(n)*time.Second, time.Since(begun))
-		}
-		require.NoError(t, c.Close(frame.CloseNormal, ""))
-		require.ErrorIs(t, <-ended, io.EOF)
-	})
 }
 
 func TestDemo(t *testing.T) {

@@ -204,7 +204,7 @@ func TestNginx(t *testing.T) {
 		require.Len(t, cookies, 1)
 		assert.Equal(t, name == "https", cookies[0].Secure)
 
-		o := &conn.DialOptions{HTTPClient: client, Origin: front, Header: http.Header{"Cookie": {cookieName + "=" + cookies[0].Value}}}
+		o := &conn.DialOptions{HTTPClient: client, Origin: front, Header: http.Header{"Cookie": {"session=" + cookies[0].Value}}}
 		p, err := dial(t, front, "/ws/room/lobby", o)
 		require.NoError(t, err)
 		require.Equal(t, "welcome "+name, p.gets(t))

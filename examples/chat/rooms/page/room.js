@@ -20,6 +20,7 @@ let timer = 0;        // of the next attempt, or of what it may take
 function connect() {
 	clearTimeout(timer);
 	welcomed = false;
+	changes.clear();
 	show("connecting", "Connecting…");
 	const url = new URL("/ws/room/" + encodeURIComponent(room), location);
 	url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
@@ -101,6 +102,19 @@ let life = "";     // of the room; numbers from another life mean nothing
 let last = 0;      // number of the last event
 let messages = 0;  // how many there were, up to it
 const people = new Set();
+let greeted = null; // the connection of the last welcome
+
+// Joins and leaves that several processes tell of may come in another order, and
+// before the welcome. Where they have an order, the last one of a name counts.
+const changes = new Map(); // by name: {order, here}
+
+function changed(name, here, order) {
+	if (order) {
+		if (order < changes.get(name)?.order) return;
+		changes.set(name, {order, here});
+	}
+	if (here) people.add(name); else people.delete(name);
+}
 
 function receive(event) {
 	if (event.n && event.type !== "welcome") {
@@ -113,30 +127,43 @@ function receive(event) {
 	case "welcome": return welcome(event);
 	case "message": return message(event);
 	case "join":
-		people.add(event.name);
-		showPeople();
-		return note(event.name, " joined", event.time);
-	case "leave":
-		people.delete(event.name);
-		showPeople();
-		return note(event.name, " left", event.time);
+	case "leave": {
+		const here = event.type === "join";
+		for (const name of event.names ?? [event.name]) {
+			const known = people.has(name);
+			changed(name, here, event.order);
+			if (people.has(name) !== known) note(name, here ? " joined" : " left", event.time);
+		}
+		return showPeople();
+	}
+	case "gap":
+		gap("Messages may have been missed");
+		return send({type: "who"}); // for the joins and leaves
 	case "error": return problem(event.text);
 	}
 }
 
 function welcome(event) {
 	me = event.name;
-	if (life === event.life) {
+	if (!event.life) {
+		// Nothing is numbered, so that nobody knows what came between connections.
+		if (greeted && greeted !== ws) gap("Messages may have been missed");
+	} else if (life === event.life) {
 		const missed = event.messages - messages;
 		if (missed > 0) gap(missed === 1 ? "One message was missed" : missed + " messages were missed");
 	} else if (life !== "") {
 		gap("Messages may have been missed");
 	}
-	life = event.life;
+	greeted = ws;
+	life = event.life ?? "";
 	last = event.n;
-	messages = event.messages;
+	messages = event.messages ?? 0;
 	people.clear();
 	for (const name of event.present) people.add(name);
+	for (const [name, change] of changes) {
+		if (change.order > event.order) changed(name, change.here, change.order);
+		else changes.delete(name);
+	}
 	showPeople();
 	welcomed = true;
 	show("connected", "Connected");

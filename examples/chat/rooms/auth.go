@@ -1,4 +1,4 @@
-package main
+package rooms
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ type auth struct {
 	password string
 	key      []byte // of tokens
 	lifetime time.Duration
-	used     tickets
+	tickets  Tickets
 }
 
 // user is who a request comes from.
@@ -71,6 +72,8 @@ func refuse(w http.ResponseWriter, err error) {
 		status = http.StatusForbidden
 	case errors.Is(err, errUser):
 		status = http.StatusBadRequest
+	case errors.Is(err, errTickets):
+		status, err = http.StatusServiceUnavailable, errTickets
 	default:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="chat"`)
 	}
@@ -103,10 +106,10 @@ func (a *auth) user(r *http.Request, now time.Time) (user, error) {
 		return user{Name: name}, err
 	}
 	if token, ok := bearerToken(r); ok {
-		return a.parse(forSession, token, now)
+		return a.parse(r.Context(), forSession, token, now)
 	}
 	if r.URL.Query().Has("token") {
-		return a.parse(forTicket, r.URL.Query().Get("token"), now)
+		return a.parse(r.Context(), forTicket, r.URL.Query().Get("token"), now)
 	}
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
@@ -115,16 +118,22 @@ func (a *auth) user(r *http.Request, now time.Time) (user, error) {
 	if handshake.SameOrigin(r) != nil {
 		return user{}, errOrigin
 	}
-	return a.parse(forSession, cookie.Value, now)
+	return a.parse(r.Context(), forSession, cookie.Value, now)
 }
 
-func (a *auth) parse(purpose, token string, now time.Time) (user, error) {
+func (a *auth) parse(ctx context.Context, purpose, token string, now time.Time) (user, error) {
 	cl, err := parseToken(a.key, purpose, token, now)
 	if err != nil {
 		return user{}, err
 	}
-	if purpose == forTicket && !a.used.use(cl, now) {
-		return user{}, errUsed
+	if purpose == forTicket {
+		first, err := a.tickets.Use(ctx, cl.ID, cl.Until, now)
+		if err != nil {
+			return user{}, fmt.Errorf("%w: %w", errTickets, err)
+		}
+		if !first {
+			return user{}, errUsed
+		}
 	}
 	return user{Name: cl.Name, Expires: cl.Expires}, nil
 }

@@ -1,6 +1,7 @@
-package main
+package rooms
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -32,6 +33,7 @@ var (
 	errToken   = errors.New("the token is not one of this server")
 	errExpired = errors.New("the token has expired")
 	errUsed    = errors.New("the ticket has been used")
+	errTickets = errors.New("it cannot be told now whether the ticket has been used: take another one")
 )
 
 func newToken(key []byte, purpose string, u user, until time.Time) string {
@@ -69,27 +71,34 @@ func sign(key, p []byte) []byte {
 	return h.Sum(nil)
 }
 
-// tickets knows which ones have been used, until they expire anyway.
-type tickets struct {
-	mu   sync.Mutex
-	used map[string]time.Time
+// Tickets knows which tickets have been used, until they expire anyway. Its
+// methods may be called from any goroutine.
+type Tickets interface {
+	// Use reports whether this is the first time that a ticket is used, which
+	// expires at until. After an error nobody is let in with it.
+	Use(ctx context.Context, id string, until, now time.Time) (first bool, err error)
 }
 
-// use reports whether this is the first time that a ticket is used.
-func (t *tickets) use(cl claims, now time.Time) bool {
+// used is the Tickets of one process.
+type used struct {
+	mu  sync.Mutex
+	all map[string]time.Time
+}
+
+func (t *used) Use(_ context.Context, id string, until, now time.Time) (first bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, until := range t.used {
+	for id, until := range t.all {
 		if !now.Before(until) {
-			delete(t.used, id)
+			delete(t.all, id)
 		}
 	}
-	if _, ok := t.used[cl.ID]; ok {
-		return false
+	if _, ok := t.all[id]; ok {
+		return false, nil
 	}
-	if t.used == nil {
-		t.used = make(map[string]time.Time)
+	if t.all == nil {
+		t.all = make(map[string]time.Time)
 	}
-	t.used[cl.ID] = cl.Until
-	return true
+	t.all[id] = until
+	return true, nil
 }
