@@ -249,7 +249,7 @@ func (c *comparison) measure(ctx context.Context, s *scenario, sub subject, roun
 		return nil, err
 	}
 	defer server.Stop()
-	return s.measure(server, sub.lib.Raw, c.duration)
+	return s.measure(server, sub.lib.Raw, c.loadCPU != c.serverCPU, c.duration)
 }
 
 // processor returns the name of the processor.

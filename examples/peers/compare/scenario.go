@@ -69,9 +69,9 @@ type sample struct {
 
 // measure runs the load of s against a server for a time, after a quarter of it
 // that does not count.
-func (s *scenario) measure(server *process.Server, raw bool, d time.Duration) (*sample, error) {
+func (s *scenario) measure(server *process.Server, raw, spin bool, d time.Duration) (*sample, error) {
 	o := s.options
-	o.Addr, o.Raw = server.Addr, raw
+	o.Addr, o.Raw, o.Spin = server.Addr, raw, spin
 	l, err := s.start(o)
 	if err != nil {
 		return nil, err

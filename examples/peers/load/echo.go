@@ -21,6 +21,11 @@ type Options struct {
 	// Raw says that the server is no WebSocket server: bytes come back as they
 	// were sent.
 	Raw bool
+	// Spin has the load ask for events again and again instead of sleeping, for a
+	// load that has a processor of its own. A sleeping processor takes long to
+	// wake, in virtual machines above all, and it is the server that waits then
+	// and pays for waking it.
+	Spin bool
 	// Patience is how long the server may do nothing. 0 is 20 s.
 	Patience time.Duration
 }
@@ -81,7 +86,7 @@ func newEcho(o Options, s *Stream, depth int) (*Echo, error) {
 		}
 		e.conns = append(e.conns, c)
 	}
-	if e.poller, err = newPoller(); err != nil {
+	if e.poller, err = newPoller(o.Spin); err != nil {
 		closeAll(fds)
 		return nil, err
 	}

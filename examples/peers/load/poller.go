@@ -10,15 +10,16 @@ import (
 // poller waits for descriptors, edge-triggered. An event carries an index.
 type poller struct {
 	fd     int
+	spin   bool
 	events []unix.EpollEvent
 }
 
-func newPoller() (*poller, error) {
+func newPoller(spin bool) (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("load: epoll_create1: %w", err)
 	}
-	return &poller{fd: fd, events: make([]unix.EpollEvent, 1024)}, nil
+	return &poller{fd: fd, spin: spin, events: make([]unix.EpollEvent, 1024)}, nil
 }
 
 // add watches fd for input and room for output, under an index.
@@ -32,9 +33,14 @@ func (p *poller) add(fd, index int) error {
 
 // wait returns events, none if the timeout is over.
 func (p *poller) wait(timeout time.Duration) ([]unix.EpollEvent, error) {
+	deadline := time.Now().Add(timeout)
 	for {
-		n, err := unix.EpollWait(p.fd, p.events, int(max(0, timeout+time.Millisecond-1)/time.Millisecond))
-		if err == unix.EINTR {
+		left := int(max(0, timeout+time.Millisecond-1) / time.Millisecond)
+		if p.spin {
+			left = 0
+		}
+		n, err := unix.EpollWait(p.fd, p.events, left)
+		if timeout = time.Until(deadline); err == unix.EINTR || p.spin && err == nil && n == 0 && timeout > 0 {
 			continue
 		}
 		if err != nil {
