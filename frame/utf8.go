@@ -21,7 +21,19 @@ type UTF8 struct {
 // there. It has then taken nothing of p. A nil or empty p is always valid.
 func (u *UTF8) Valid(p []byte) bool {
 	s := u.state
-	for {
+	if utf8Vector && len(p) >= utf8Block+3 {
+		for s != utf8Complete && s != utf8Invalid {
+			s = utf8Walk(s, p[:1])
+			p = p[1:]
+		}
+		n := len(p) &^ (utf8Block - 1)
+		if s == utf8Invalid || !utf8Blocks(&p[0], n, &utf8Pairs) {
+			return false
+		}
+		s = utf8Walk(utf8Complete, utf8LastSequence(p[:n]))
+		p = p[n:]
+	}
+	for s != utf8Invalid {
 		if s == utf8Complete {
 			p = p[asciiWords(p):]
 		}
@@ -33,11 +45,9 @@ func (u *UTF8) Valid(p []byte) bool {
 		// taken by the step for a while before ASCII is looked for again.
 		n := min(len(p), 128)
 		s = utf8Walk(s, p[:n])
-		if s == utf8Invalid {
-			return false
-		}
 		p = p[n:]
 	}
+	return false
 }
 
 // Complete reports whether what was taken ends with a whole character, as it
@@ -164,3 +174,49 @@ func utf8Next(s int, c byte) int {
 	}
 	return utf8Invalid
 }
+
+// utf8Block is how many bytes utf8Blocks looks at together.
+const utf8Block = 64
+
+// utf8LastSequence returns where p, whose sequences are right but perhaps for
+// the last one, begins a sequence that may be cut off, or nothing.
+func utf8LastSequence(p []byte) []byte {
+	for i := len(p) - 1; i >= len(p)-3; i-- {
+		if c := p[i]; c < 0x80 || c >= 0xC0 {
+			return p[i:]
+		}
+	}
+	return nil
+}
+
+// utf8Pairs has what can be wrong with two bytes that follow each other, a bit
+// for each: bit i is set for the nibbles that the first byte begins with, in
+// utf8Pairs[0], that it ends with, in utf8Pairs[1], and that the second byte begins
+// with, in utf8Pairs[2].
+var utf8Pairs = func() (pairs [3][16]byte) {
+	const (
+		any   = 0xFFFF // a bit for each nibble
+		ascii = 0x00FF
+		cont  = 0x0F00 // 80 to BF
+		lead  = 0xF000
+	)
+	for bit, nibbles := range [8][3]uint{
+		{lead, any, ascii | lead},             // a sequence that ends too soon
+		{ascii, any, cont},                    // a continuation of nothing
+		{1 << 0xE, 1 << 0, 1<<8 | 1<<9},       // longer than it must be, of three
+		{1 << 0xE, 1 << 0xD, 1<<0xA | 1<<0xB}, // a surrogate
+		{1 << 0xC, 1<<0 | 1<<1, cont},         // longer than it must be, of two
+		{1 << 0xF, 0xFFF0, cont &^ (1 << 8)},  // past U+10FFFF
+		{1 << 0xF, 0xFFE0 | 1<<0, 1 << 8},     // past U+10FFFF, or longer than it must be, of four
+		{cont, any, cont},                     // see utf8Blocks
+	} {
+		for i, set := range nibbles {
+			for nibble := range 16 {
+				if set>>nibble&1 == 1 {
+					pairs[i][nibble] |= 1 << bit
+				}
+			}
+		}
+	}
+	return pairs
+}()

@@ -187,6 +187,67 @@ func TestUTF8Exhaustive(t *testing.T) {
 	descend(nil, UTF8{})
 }
 
+// Blocks get the same answer as single bytes, wherever in a block something is
+// wrong or a message ends.
+func TestUTF8Blocks(t *testing.T) {
+	edges := []byte{0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xF7, 0xF8, 0xFF}
+	stride := 1
+	if race || testing.Short() {
+		stride = 23
+	}
+	for _, filler := range []string{"a", "\u044f", "\u4e16", "\U0001f30d"} {
+		buf := []byte(strings.Repeat(filler, 4*utf8Block))
+		for _, at := range []int{0, 1, 15, 30, 31, 32, 47, 61, 62, 63, 64, 65, 93, 124, 125, 126, 127, 128} {
+			at -= at % len(filler)
+			before := string(buf[at : at+4])
+			for i := 0; i < len(edges)*len(edges)*len(edges)*len(edges); i += stride {
+				if filler != "a" && i/stride%97 != 0 { // not all, for the sake of time
+					continue
+				}
+				p := buf[:3*utf8Block]
+				for k, n := 0, i; k < 4; k, n = k+1, n/len(edges) {
+					p[at+k] = edges[n%len(edges)]
+				}
+				for _, end := range []int{128, 131, 3 * utf8Block} {
+					state := utf8Walk(utf8Complete, p[:end])
+					u := UTF8{}
+					if got := u.Valid(p[:end]); got != (state != utf8Invalid) || got && u.state != state {
+						t.Fatalf("% x at %d of %d: got %v and state %d, want state %d", p[at:at+4], at, end, got, u.state, state)
+					}
+				}
+			}
+			copy(buf[at:], before)
+		}
+	}
+}
+
+// From every state, and at every alignment, the first bytes of a long piece
+// finish what came before.
+func TestUTF8Pieces(t *testing.T) {
+	text := []byte(strings.Repeat("a\u044f\u4e16\U0001f30d", 40))
+	for from := range 70 {
+		for to := from; to <= len(text); to++ {
+			var u UTF8
+			require.True(t, u.Valid(text[:from]))
+			require.True(t, u.Valid(text[from:to]), "from %d to %d", from, to)
+			require.Equal(t, utf8Walk(utf8Complete, text[:to]), u.state, "from %d to %d", from, to)
+			if to-from < utf8Block {
+				continue
+			}
+			for _, wrong := range []int{from, from + 1, from + 2, from + 3, to - 1} {
+				good := text[wrong]
+				text[wrong] = 0xFF
+				var v UTF8
+				require.True(t, v.Valid(text[:from]))
+				before := v
+				require.False(t, v.Valid(text[from:to]), "from %d to %d, wrong at %d", from, to, wrong)
+				require.Equal(t, before, v, "it has taken nothing")
+				text[wrong] = good
+			}
+		}
+	}
+}
+
 func TestUTF8Reset(t *testing.T) {
 	var u UTF8
 	require.True(t, u.Valid([]byte("\xe4\xb8")))

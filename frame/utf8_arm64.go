@@ -1,0 +1,5 @@
+//go:build !purego && !race
+
+package frame
+
+const utf8Vector = true
