@@ -71,7 +71,7 @@ func (h *gwsPub) OnMessage(_ *gws.Conn, m *gws.Message) {
 }
 
 type gwsSub struct {
-	gws.BuiltinEventHandler
+	gwsEcho
 	subscribers *members[*gws.Conn]
 }
 

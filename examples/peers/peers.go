@@ -1,8 +1,8 @@
 // Package peers has one echo server for each WebSocket library that is compared
 // here, and one that is nothing but TCP.
 //
-// On the path /sub a connection receives what the connections on /pub send; on
-// every other path it gets its own messages back. No server compresses, and all
+// On the path /pub, messages go to all connections on the path /sub; on every
+// other path, /sub included, a connection gets its own messages back. No server compresses, and all
 // limit messages to Limit.
 package peers
 

@@ -22,7 +22,7 @@ type scenario struct {
 	rounds  int    // most rounds that make sense; 0: any
 	options load.Options
 	start   func(o load.Options) (runner, error) // nil for memory
-	echo    int                                  // memory: bytes that every connection sends and gets back before
+	echo    bool                                 // memory: whether every connection sends a message before
 }
 
 // runner is a load that is under way.
@@ -54,6 +54,29 @@ var scenarios = []scenario{
 	echo("size=16384/conns=64", "16 KiB, 64 connections", 1.2, load.Options{Size: 16 << 10, Conns: 64}),
 	echo("size=1048576/conns=8", "1 MiB, 8 connections", 1.1, load.Options{Size: 1 << 20, Conns: 8}),
 	echo("size=4096/conns=64/text=multilingual", "4 KiB of multilingual text, 64 connections", 1.2, load.Options{Size: 4 << 10, Conns: 64, Op: load.Text}),
+	{
+		name: "handshake/conns=32", title: "opening handshakes, 32 at a time", what: "handshake", base: "gobwas", skip: "rawtcp",
+		targets: map[string]float64{"rfc6455-serve": 0.95, "rfc6455": 1.1},
+		options: load.Options{Conns: 32},
+		start:   func(o load.Options) (runner, error) { return load.NewHandshakes(o) },
+	},
+	{
+		name: "broadcast/size=128/conns=1000/inflight=16", title: "128 B to 1,000 subscribers, 16 messages under way", what: "delivery", base: "gorilla",
+		targets: either(0.33),
+		options: load.Options{Conns: 1000, Op: load.Binary, Size: 128, Depth: 16},
+		start:   func(o load.Options) (runner, error) { return load.NewBroadcast(o) },
+	},
+	idle("after=handshake", "idle connections that have not said anything", false),
+	idle("after=64KiB", "idle connections after an echo of 64 KiB on each", true),
+}
+
+// idle is the memory of a connection that waits.
+func idle(name, title string, echo bool) scenario {
+	return scenario{
+		name: "memory/" + name, title: title, what: "connection", bytes: true, skip: "rawtcp", rounds: 3,
+		targets: map[string]float64{"rfc6455-serve": 4.5, "rfc6455": 6},
+		options: load.Options{Conns: 5000, Op: load.Binary, Size: 64 << 10}, echo: echo,
+	}
 }
 
 // sample is what one measurement gave.
@@ -72,6 +95,9 @@ type sample struct {
 func (s *scenario) measure(server *process.Server, raw, spin bool, d time.Duration) (*sample, error) {
 	o := s.options
 	o.Addr, o.Raw, o.Spin = server.Addr, raw, spin
+	if s.start == nil {
+		return s.weigh(server, o)
+	}
 	l, err := s.start(o)
 	if err != nil {
 		return nil, err
@@ -105,6 +131,39 @@ func (s *scenario) measure(server *process.Server, raw, spin bool, d time.Durati
 		Busy:     float64(after-before) / float64(r.Elapsed),
 		LoadBusy: float64(mine) / float64(r.Elapsed),
 	}, nil
+}
+
+// weigh measures the memory of idle connections. Some come and go first, so that
+// what the server needs once does not count.
+func (s *scenario) weigh(server *process.Server, o load.Options) (*sample, error) {
+	resident := func(conns int) (int64, error) {
+		few := o
+		few.Conns = conns
+		l, err := load.NewIdle(few, nil)
+		if err != nil {
+			return 0, err
+		}
+		defer l.Close()
+		if s.echo {
+			if err := l.Echo(nil); err != nil {
+				return 0, err
+			}
+		}
+		if err := server.Settle(); err != nil {
+			return 0, err
+		}
+		return server.Resident()
+	}
+	const few = 100
+	before, err := resident(few)
+	if err != nil {
+		return nil, err
+	}
+	after, err := resident(o.Conns)
+	if err != nil {
+		return nil, err
+	}
+	return &sample{Value: float64(after-before) / float64(o.Conns-few)}, nil
 }
 
 // kind is the first word of the name.

@@ -45,7 +45,6 @@ type Echo struct {
 	conns  []echoConn
 	buf    []byte
 	begun  bool
-	err    error
 
 	patience time.Duration
 }
@@ -111,38 +110,16 @@ func (e *Echo) Close() {
 // Run. After an error there is none.
 func (e *Echo) Run(d time.Duration) (*Result, error) {
 	r := new(Result)
-	start := time.Now()
 	if !e.begun {
 		e.begun = true
 		for i := range e.conns {
-			if e.err = e.begin(&e.conns[i], start); e.err != nil {
-				return nil, e.err
+			if err := e.begin(&e.conns[i], time.Now()); err != nil {
+				return nil, err
 			}
 		}
 	}
-	now, last := start, start // last is when something came
-	for e.err == nil && now.Sub(start) < d {
-		events, err := e.poller.wait(min(start.Add(d).Sub(now), e.patience))
-		now = time.Now()
-		if err != nil {
-			e.err = err
-			break
-		}
-		if len(events) > 0 {
-			last = now
-		} else if now.Sub(last) >= e.patience {
-			e.err = errPatience(e.patience)
-		}
-		for _, event := range events {
-			c := &e.conns[event.Fd]
-			if e.err = e.handle(c, r); e.err != nil {
-				e.err = fmt.Errorf("%w (connection %d)", e.err, event.Fd)
-				break
-			}
-		}
-	}
-	r.Elapsed = now.Sub(start)
-	return r, e.err
+	err := e.poller.run(d, e.patience, r, func(i int) error { return e.handle(&e.conns[i], r) })
+	return r, err
 }
 
 // handle does what can be done on a connection.

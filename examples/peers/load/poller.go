@@ -50,4 +50,31 @@ func (p *poller) wait(timeout time.Duration) ([]unix.EpollEvent, error) {
 	}
 }
 
+// run calls handle with the index of each event for a time, which it writes into
+// r with what else there is to say about it. The server must not do nothing for
+// as long as patience.
+func (p *poller) run(d, patience time.Duration, r *Result, handle func(i int) error) error {
+	start := time.Now()
+	now, last := start, start // last is when something came
+	for now.Sub(start) < d {
+		events, err := p.wait(min(start.Add(d).Sub(now), patience))
+		if err != nil {
+			return err
+		}
+		now = time.Now()
+		if len(events) > 0 {
+			last = now
+		} else if now.Sub(last) >= patience {
+			return errPatience(patience)
+		}
+		for _, e := range events {
+			if err := handle(int(e.Fd)); err != nil {
+				return fmt.Errorf("%w (connection %d)", err, e.Fd)
+			}
+		}
+	}
+	r.Elapsed = time.Since(start)
+	return nil
+}
+
 func (p *poller) close() { unix.Close(p.fd) }
