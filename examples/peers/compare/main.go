@@ -152,7 +152,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return r.write(filepath.Join(*out, "results.json"))
+	if err := r.write(filepath.Join(*out, "results.json")); err != nil {
+		return err
+	}
+	return r.draw(filepath.Join(*out, "results.svg"))
 }
 
 // run measures everything.
@@ -214,7 +217,12 @@ func (c *comparison) scenario(ctx context.Context, s *scenario) (*outcome, error
 	for round := range rounds {
 		for i, sub := range subjects {
 			fmt.Fprintf(c.progress, "%s  round %d/%d  %-20s ", s.name, round+1, rounds, sub.name)
-			m, err := c.measure(ctx, s, sub, round)
+			var m *sample
+			err := c.start(ctx, s, sub, round, func(server *process.Server) error {
+				var err error
+				m, err = s.measure(server, sub.lib.Raw, c.loadCPU != c.serverCPU, c.duration)
+				return err
+			})
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -227,29 +235,50 @@ func (c *comparison) scenario(ctx context.Context, s *scenario) (*outcome, error
 			o.Rows[i].Samples = append(o.Rows[i].Samples, m)
 		}
 	}
+	for i, sub := range subjects {
+		if !c.strace {
+			break
+		}
+		fmt.Fprintf(c.progress, "%s  strace  %s\n", s.name, sub.name)
+		err := c.start(ctx, s, sub, -1, func(server *process.Server) error {
+			var err error
+			o.Rows[i].Syscalls, err = s.trace(ctx, server, sub.lib.Raw, c.duration)
+			return err
+		})
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			o.Rows[i].Error = err.Error()
+		}
+	}
 	o.reckon()
 	return o, nil
 }
 
-// measure starts a server and measures it.
-func (c *comparison) measure(ctx context.Context, s *scenario, sub subject, round int) (*sample, error) {
+// start starts a server, calls f, and stops it. A round of -1 is none.
+func (c *comparison) start(ctx context.Context, s *scenario, sub subject, round int, f func(*process.Server) error) error {
 	args := []string{"-lib", sub.lib.Name}
-	if c.profiles != "" {
+	if c.profiles != "" && round >= 0 {
 		name := fmt.Sprintf("%s.%s.%d.pprof", strings.ReplaceAll(s.name, "/", ","), sub.name, round+1)
 		args = append(args, "-cpuprofile", filepath.Join(c.profiles, name))
 	}
 	if err := process.Pin(c.serverCPU); err != nil {
-		return nil, err
+		return err
 	}
 	server, err := process.Start(ctx, sub.binary, args...)
 	if perr := process.Pin(c.loadCPU); perr != nil && err == nil {
-		err = perr
+		server.Stop()
+		return perr
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer server.Stop()
-	return s.measure(server, sub.lib.Raw, c.loadCPU != c.serverCPU, c.duration)
+	if err := f(server); err != nil {
+		server.Stop()
+		return err
+	}
+	return server.Stop()
 }
 
 // processor returns the name of the processor.

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strings"
@@ -37,7 +38,11 @@ func run() error {
 	name := flag.String("lib", "rfc6455", "`library`: "+strings.Join(names, ", "))
 	addr := flag.String("addr", "127.0.0.1:0", "address to listen on")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this `file`")
+	heap := flag.String("memprofile", "", "write a heap profile to this `file` at each SIGUSR1")
 	flag.Parse()
+	if *heap != "" {
+		runtime.MemProfileRate = 4 << 10
+	}
 	lib, ok := peers.Find(*name)
 	if !ok {
 		return fmt.Errorf("no library %q", *name)
@@ -79,7 +84,21 @@ func run() error {
 			for range 6 {
 				debug.FreeOSMemory()
 			}
+			if *heap != "" {
+				if err := writeHeap(*heap); err != nil {
+					return err
+				}
+			}
 			fmt.Println("settled")
 		}
 	}
+}
+
+func writeHeap(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return pprof.Lookup("heap").WriteTo(f, 0)
 }
