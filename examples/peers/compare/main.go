@@ -199,9 +199,9 @@ func (c *comparison) run(ctx context.Context, stdout io.Writer) (*results, error
 // scenario measures one scenario. Its error is that of ctx: those of servers are
 // in the rows.
 func (c *comparison) scenario(ctx context.Context, s *scenario) (*outcome, error) {
-	o := &outcome{Name: s.name, Title: s.title, Base: s.base, Unit: "ns of CPU per " + s.what}
+	o := &outcome{Name: s.name, Title: s.title, Base: s.base, What: "CPU per " + s.what, Unit: "ns"}
 	if s.bytes {
-		o.Unit = "bytes per " + s.what
+		o.What, o.Unit = "resident memory per "+s.what, "bytes"
 	}
 	var subjects []subject
 	for _, sub := range c.subjects {
@@ -286,7 +286,7 @@ func processor() string {
 	b, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(b)) {
 		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return fmt.Sprintf("%s, %d used", strings.TrimSpace(value), runtime.NumCPU())
+			return fmt.Sprintf("%s, %d processors", strings.TrimSpace(value), runtime.NumCPU())
 		}
 	}
 	return "unknown"

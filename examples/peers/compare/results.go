@@ -23,7 +23,8 @@ type results struct {
 type outcome struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
-	Unit  string `json:"unit"` // of the values: "ns of CPU per message"
+	What  string `json:"what"` // the values are: "CPU per message"
+	Unit  string `json:"unit"` // "ns" or "bytes"
 	Base  string `json:"base,omitempty"`
 	Rows  []*row `json:"rows"`
 }
@@ -120,10 +121,18 @@ func (o *outcome) score(r *row) float64 {
 	return 0
 }
 
+// size is what a bar of a row shows: the ratio, or the value where there is none.
+func (o *outcome) size(r *row) float64 {
+	if r.Ratio != nil {
+		return r.Ratio.Median
+	}
+	return r.Median.Value
+}
+
 // sorted returns the rows that have a value, the best first.
 func (o *outcome) sorted() []*row {
 	rows := slices.DeleteFunc(slices.Clone(o.Rows), func(r *row) bool { return r.Median.Value == 0 })
-	slices.SortStableFunc(rows, func(a, b *row) int { return cmp.Compare(a.Median.Value, b.Median.Value) })
+	slices.SortStableFunc(rows, func(a, b *row) int { return cmp.Compare(o.size(a), o.size(b)) })
 	return rows
 }
 

@@ -10,19 +10,21 @@ import (
 
 // Sizes in the drawing, in pixels.
 const (
-	svgWidth  = 860
-	svgLabel  = 130 // where the bars begin
-	svgBar    = 16
-	svgStep   = 21
-	svgHead   = 40  // from one scenario's last bar to the next one's first
-	svgValues = 170 // for what stands behind the longest bar
+	svgColumn = 470 // width of one of two columns
+	svgGap    = 40  // between them
+	svgLabel  = 100 // where the bars begin
+	svgValues = 130 // for what stands behind the longest bar
+	svgBar    = 15
+	svgStep   = 20
+	svgHead   = 46 // from the top of a scenario to its first bar
+	svgFoot   = 34 // of the drawing
 )
 
 // svgStyle is for light and dark pages.
 const svgStyle = `
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600; font-size: 13px }
-.note { fill: #59636e }
+.note { fill: #59636e; font-size: 11px }
 .bar { fill: #afb8c1 }
 .floor { fill: #6e7781 }
 .ours { fill: #0a7ea4 }
@@ -35,54 +37,63 @@ text { fill: #e6edf3 }
 }
 `
 
-// svg draws the medians: a group of bars for each scenario, the shortest, which
-// is the best, first.
+// svg draws the medians in two columns: bars for each scenario, the shortest,
+// which is the best, first.
 func (r *results) svg() []byte {
 	var body bytes.Buffer
-	y := 0
+	var y [2]int // where the columns end
 	for _, o := range r.Scenarios {
-		rows := o.sorted()
-		if len(rows) == 0 {
-			continue
+		column := 0
+		if y[1] < y[0] {
+			column = 1
 		}
-		y += svgHead
-		text(&body, "title", 0, y-14, o.Title)
-		longest := rows[len(rows)-1].Median.Value
-		for _, row := range rows {
-			class := "bar"
-			switch {
-			case strings.HasPrefix(row.Lib, "rfc6455"):
-				class = "ours"
-			case row.Lib == "rawtcp":
-				class = "floor"
-			}
-			length := row.Median.Value / longest * (svgWidth - svgLabel - svgValues)
-			text(&body, "", 0, y+svgBar-4, row.Lib)
-			fmt.Fprintf(&body, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/>\n", class, svgLabel, y, max(length, 1), svgBar)
-			value := o.format(row.Median.Value)
-			if row.Ratio != nil {
-				value += fmt.Sprintf(" · %.2f×", row.Ratio.Median)
-			}
-			text(&body, "", svgLabel+int(length)+8, y+svgBar-4, value)
-			y += svgStep
-		}
-		note := o.Unit
-		if o.Base != "" {
-			note += "; × is the ratio to " + o.Base
-		}
-		text(&body, "note", svgLabel, y+svgBar-4, note)
-		y += svgStep
+		y[column] += o.bars(&body, column*(svgColumn+svgGap), y[column])
 	}
+	width, height := 2*svgColumn+svgGap, max(y[0], y[1])+svgFoot
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", svgWidth, y+30, svgWidth, y+30)
+	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", width, height, width, height)
 	fmt.Fprintf(&b, "<title>Processor time and memory of WebSocket servers: shorter is better</title>\n<style>%s</style>\n", svgStyle)
 	b.Write(body.Bytes())
-	text(&b, "note", 0, y+20, fmt.Sprintf("Shorter is better. %s, %s, Linux %s; medians of %d rounds of %s.", r.CPU, r.Go, r.Kernel, r.Rounds, r.Duration))
+	svgText(&b, "note", 0, height-10, fmt.Sprintf("Shorter is better. %s, %s, Linux %s; medians of %d rounds of %s.", r.CPU, r.Go, r.Kernel, r.Rounds, r.Duration))
 	b.WriteString("</svg>\n")
 	return b.Bytes()
 }
 
-func text(b *bytes.Buffer, class string, x, y int, s string) {
+// bars draws one scenario, and returns its height.
+func (o *outcome) bars(b *bytes.Buffer, x, y int) int {
+	rows := o.sorted()
+	if len(rows) == 0 {
+		return 0
+	}
+	note := o.What
+	if o.Base != "" {
+		note += ", relative to " + o.Base
+	}
+	svgText(b, "title", x, y+18, o.Title)
+	svgText(b, "note", x, y+34, note)
+	longest := o.size(rows[len(rows)-1])
+	for i, row := range rows {
+		y := y + svgHead + i*svgStep
+		class := "bar"
+		switch {
+		case strings.HasPrefix(row.Lib, "rfc6455"):
+			class = "ours"
+		case row.Lib == "rawtcp":
+			class = "floor"
+		}
+		length := max(o.size(row)/longest*(svgColumn-svgLabel-svgValues), 1)
+		svgText(b, "", x, y+svgBar-4, row.Lib)
+		fmt.Fprintf(b, "<rect class=%q x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/>\n", class, x+svgLabel, y, length, svgBar)
+		value := o.format(row.Median.Value)
+		if row.Ratio != nil {
+			value = fmt.Sprintf("%.2f× · %s", row.Ratio.Median, value)
+		}
+		svgText(b, "", x+svgLabel+int(length)+8, y+svgBar-4, value)
+	}
+	return svgHead + len(rows)*svgStep
+}
+
+func svgText(b *bytes.Buffer, class string, x, y int, s string) {
 	if class != "" {
 		class = fmt.Sprintf(" class=%q", class)
 	}

@@ -12,7 +12,7 @@ import (
 
 // print writes the table of one scenario.
 func (o *outcome) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%s: %s, %s", o.Name, o.Title, o.Unit)
+	fmt.Fprintf(w, "\n%s: %s, %s", o.Name, o.Title, o.What)
 	if o.Base != "" {
 		fmt.Fprintf(w, "; ratio to %s", o.Base)
 	}
@@ -62,7 +62,7 @@ func (o *outcome) print(w io.Writer) {
 // format writes a value in its unit.
 func (o *outcome) format(v float64) string {
 	switch {
-	case strings.HasPrefix(o.Unit, "bytes"):
+	case o.Unit == "bytes":
 		return fmt.Sprintf("%.2f KiB", v/1024)
 	case v >= 10e3:
 		return fmt.Sprintf("%.1f µs", v/1e3)

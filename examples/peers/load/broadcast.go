@@ -101,14 +101,14 @@ func (b *Broadcast) join(t *target) error {
 	return nil
 }
 
-// Run publishes for a time, and leaves what is under way for the next Run. After
-// an error there is none.
+// Run publishes for a time, or longer, until there was a delivery. It leaves what
+// is under way for the next Run; after an error there is none.
 func (b *Broadcast) Run(d time.Duration) (*Result, error) {
 	r := new(Result)
 	if err := b.publish(time.Now()); err != nil {
 		return nil, err
 	}
-	err := b.poller.run(d, b.patience, r, func(i int) error { return b.handle(i, r) })
+	err := b.poller.run(d, 1, b.patience, r, func(i int) error { return b.handle(i, r) })
 	return r, err
 }
 

@@ -32,9 +32,9 @@ type Options struct {
 
 // Result is what came back in one Run.
 type Result struct {
-	Count   int64         // messages, deliveries or handshakes
-	Elapsed time.Duration // at least the time asked for
-	Latency Histogram     // from the write to the whole answer
+	Count   int64 // messages, deliveries or handshakes
+	Elapsed time.Duration
+	Latency Histogram // from the write to the whole answer
 }
 
 // Echo is a load of messages that come back.
@@ -78,10 +78,10 @@ func newEcho(o Options, s *Stream, depth int) (*Echo, error) {
 	e := &Echo{s: s, depth: depth, buf: make([]byte, 256<<10), patience: t.patience}
 	for i, fd := range fds {
 		// They do not all send the same at the same time.
-		first := i * depth % len(s.outEnd)
-		c := echoConn{fd: fd, in: reader{s: s}, next: first}
-		if c.in.message = first; first > 0 {
-			c.in.pos = s.inEnd[first-1]
+		c := echoConn{fd: fd, in: reader{s: s}, next: i * depth % len(s.outEnd)}
+		if c.next > 0 {
+			c.in.message = s.due[c.next-1]
+			c.in.pos = s.inEnd[c.in.message-1]
 		}
 		e.conns = append(e.conns, c)
 	}
@@ -106,9 +106,14 @@ func (e *Echo) Close() {
 	e.poller.close()
 }
 
-// Run sends and receives for a time, and leaves what is in flight for the next
-// Run. After an error there is none.
-func (e *Echo) Run(d time.Duration) (*Result, error) {
+// Run sends and receives for a time, or longer, until a message has come back.
+// It leaves what is in flight for the next Run; after an error there is none.
+func (e *Echo) Run(d time.Duration) (*Result, error) { return e.run(d, 1) }
+
+// RunCount is Run until a number of messages have come back, or a few more.
+func (e *Echo) RunCount(n int64) (*Result, error) { return e.run(0, n) }
+
+func (e *Echo) run(d time.Duration, count int64) (*Result, error) {
 	r := new(Result)
 	if !e.begun {
 		e.begun = true
@@ -118,7 +123,7 @@ func (e *Echo) Run(d time.Duration) (*Result, error) {
 			}
 		}
 	}
-	err := e.poller.run(d, e.patience, r, func(i int) error { return e.handle(&e.conns[i], r) })
+	err := e.poller.run(d, count, e.patience, r, func(i int) error { return e.handle(&e.conns[i], r) })
 	return r, err
 }
 
@@ -160,15 +165,15 @@ func (e *Echo) handle(c *echoConn, r *Result) error {
 
 // begin writes the next batch.
 func (e *Echo) begin(c *echoConn, now time.Time) error {
-	start := 0
+	start, answered := 0, 0
 	if c.next > 0 {
-		start = e.s.outEnd[c.next-1]
+		start, answered = e.s.outEnd[c.next-1], e.s.due[c.next-1]
 	}
 	// The number of messages is a multiple of depth.
 	c.next += e.depth
 	c.out = e.s.out[start:e.s.outEnd[c.next-1]]
+	c.left = e.s.due[c.next-1] - answered
 	c.next %= len(e.s.outEnd)
-	c.left = e.depth
 	c.origin = now
 	return c.flush()
 }

@@ -48,8 +48,8 @@ func (h *Handshakes) Close() {
 	h.poller.close()
 }
 
-// Run shakes hands for a time, and leaves the last ones for the next Run. After
-// an error there is none.
+// Run shakes hands for a time, or longer, until it has done so once. It leaves
+// the last ones for the next Run; after an error there is none.
 func (h *Handshakes) Run(d time.Duration) (*Result, error) {
 	r := new(Result)
 	if !h.begun {
@@ -60,7 +60,7 @@ func (h *Handshakes) Run(d time.Duration) (*Result, error) {
 			}
 		}
 	}
-	err := h.poller.run(d, h.t.patience, r, func(i int) error { return h.handle(i, r) })
+	err := h.poller.run(d, 1, h.t.patience, r, func(i int) error { return h.handle(i, r) })
 	return r, err
 }
 

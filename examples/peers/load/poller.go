@@ -50,14 +50,18 @@ func (p *poller) wait(timeout time.Duration) ([]unix.EpollEvent, error) {
 	}
 }
 
-// run calls handle with the index of each event for a time, which it writes into
-// r with what else there is to say about it. The server must not do nothing for
-// as long as patience.
-func (p *poller) run(d, patience time.Duration, r *Result, handle func(i int) error) error {
+// run calls handle with the index of each event, for a time at least and until
+// r.Count is at least count. The server must not do nothing for as long as
+// patience.
+func (p *poller) run(d time.Duration, count int64, patience time.Duration, r *Result, handle func(i int) error) error {
 	start := time.Now()
 	now, last := start, start // last is when something came
-	for now.Sub(start) < d {
-		events, err := p.wait(min(start.Add(d).Sub(now), patience))
+	for now.Sub(start) < d || r.Count < count {
+		timeout := last.Add(patience).Sub(now)
+		if r.Count >= count {
+			timeout = min(timeout, start.Add(d).Sub(now))
+		}
+		events, err := p.wait(timeout)
 		if err != nil {
 			return err
 		}

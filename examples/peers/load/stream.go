@@ -23,6 +23,7 @@ const sampled = 16
 type Stream struct {
 	out    []byte // frames of a client
 	outEnd []int  // end of each message in out
+	due    []int  // how many messages have come back then
 	in     []byte // frames of the server
 	inHead []int  // end of each message's first header in in
 	inEnd  []int  // end of each message in in
@@ -69,6 +70,7 @@ func newStream(messages []message, raw, split bool) *Stream {
 		if !split {
 			s.answer(m.op, whole)
 		}
+		s.due = append(s.due, len(s.inEnd))
 	}
 	if raw {
 		s.in, s.inHead, s.inEnd = s.out, nil, s.outEnd

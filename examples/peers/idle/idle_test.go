@@ -1,0 +1,34 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The whole program with real servers and few connections.
+func TestRun(t *testing.T) {
+	var stdout, stderr strings.Builder
+	err := run(t.Context(), []string{"-n", "50", "-lib", "rfc6455-serve,gorilla", "-echo", "1000"}, &stdout, &stderr)
+	require.NoError(t, err, stderr.String())
+	require.Contains(t, stdout.String(), "rfc6455-serve: 50 connections")
+	require.Contains(t, stdout.String(), "gorilla: 50 connections")
+	require.Contains(t, stdout.String(), "server, resident")
+	require.Contains(t, stderr.String(), "50 connected")
+	require.Contains(t, stderr.String(), "50 echoed")
+}
+
+func TestFlags(t *testing.T) {
+	for _, args := range [][]string{{"-n", "0"}, {"-echo", "-1"}, {"-lib", "nothing"}, {"rest"}} {
+		require.Error(t, run(t.Context(), args, io.Discard, io.Discard), args)
+	}
+}
+
+func TestKernel(t *testing.T) {
+	k, err := readKernel()
+	require.NoError(t, err)
+	require.Positive(t, k.slab)
+	require.GreaterOrEqual(t, k.buffers, int64(0))
+}
