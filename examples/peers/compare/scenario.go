@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -111,25 +110,30 @@ func (s *scenario) measure(server *process.Server, raw, spin bool, d time.Durati
 		return nil, err
 	}
 	mine := process.ThreadCPU()
-	r, err := l.Run(d)
-	if err != nil {
-		return nil, err
+	var used, elapsed time.Duration
+	var count int64
+	var r *load.Result
+	// The kernel may not have charged the server for so short a time.
+	for used == 0 {
+		if r, err = l.Run(d); err != nil {
+			return nil, err
+		}
+		count += r.Count
+		elapsed += r.Elapsed
+		after, err := server.CPU()
+		if err != nil {
+			return nil, err
+		}
+		used = after - before
 	}
 	mine = process.ThreadCPU() - mine
-	after, err := server.CPU()
-	if err != nil {
-		return nil, err
-	}
-	if r.Count == 0 {
-		return nil, fmt.Errorf("nothing came back in %v", d)
-	}
 	return &sample{
-		Value:    float64(after-before) / float64(r.Count),
-		Rate:     float64(r.Count) / r.Elapsed.Seconds(),
+		Value:    float64(used) / float64(count),
+		Rate:     float64(count) / elapsed.Seconds(),
 		P50:      float64(r.Latency.Quantile(0.5)) / 1e3,
 		P99:      float64(r.Latency.Quantile(0.99)) / 1e3,
-		Busy:     float64(after-before) / float64(r.Elapsed),
-		LoadBusy: float64(mine) / float64(r.Elapsed),
+		Busy:     float64(used) / float64(elapsed),
+		LoadBusy: float64(mine) / float64(elapsed),
 	}, nil
 }
 

@@ -89,9 +89,10 @@ func (s *Server) Stop() error {
 }
 
 // CPU returns the processor time that the server has used, in user and system
-// mode together, from the process's clock: it counts in nanoseconds, and threads
-// that have ended count, too. /proc/PID/stat counts in hundredths of a second,
-// and the schedstat files are those of living threads.
+// mode together, from the process's clock: it counts in nanoseconds, as of the
+// last timer tick or system call that waited, and threads that have ended count,
+// too. /proc/PID/stat counts in hundredths of a second, and the schedstat files
+// are those of living threads.
 func (s *Server) CPU() (time.Duration, error) {
 	// As clock_getcpuclockid makes it: CPUCLOCK_SCHED of all threads.
 	clock := int32(^s.PID)<<3 | 2
