@@ -138,7 +138,10 @@ function receive(event) {
 	}
 	case "gap":
 		gap("Messages may have been missed");
-		return send({type: "who"}); // for the joins and leaves
+		// And joins and leaves. Not everybody asks at once, and not before the other
+		// processes have found back as well.
+		setTimeout(() => send({type: "who"}), 1000 + 4000 * Math.random());
+		return;
 	case "error": return problem(event.text);
 	}
 }
