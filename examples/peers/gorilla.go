@@ -13,7 +13,7 @@ import (
 // documentation has it for buffers that are reused.
 func serveGorilla(ln net.Listener) error {
 	upgrader := websocket.Upgrader{WriteBufferPool: new(sync.Pool)}
-	var subscribers members[*websocket.Conn]
+	var subscribers members[*gorillaSubscriber]
 	return http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
@@ -33,13 +33,15 @@ func serveGorilla(ln net.Listener) error {
 					return err
 				}
 				for _, s := range subscribers.all() {
-					s.WritePreparedMessage(m)
+					s.send(m)
 				}
 				return nil
 			}
 		case "/sub":
-			subscribers.add(c)
-			defer subscribers.remove(c)
+			s := &gorillaSubscriber{c: c}
+			subscribers.add(s)
+			defer subscribers.remove(s)
+			reply = s.write
 		}
 		for {
 			t, p, err := c.ReadMessage()
@@ -51,4 +53,23 @@ func serveGorilla(ln net.Listener) error {
 			}
 		}
 	}))
+}
+
+// gorillaSubscriber is a connection on which two goroutines write: the library
+// leaves it to the program to keep them apart.
+type gorillaSubscriber struct {
+	mu sync.Mutex
+	c  *websocket.Conn
+}
+
+func (s *gorillaSubscriber) write(t int, p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.c.WriteMessage(t, p)
+}
+
+func (s *gorillaSubscriber) send(m *websocket.PreparedMessage) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.c.WritePreparedMessage(m)
 }
