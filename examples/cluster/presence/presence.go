@@ -89,7 +89,8 @@ var (
 	_ rooms.Tickets  = (*Redis)(nil)
 )
 
-// New returns a Redis over whichever host reach returns for a room. reach returns
+// New returns a Redis over whichever host reach returns for a room, by a client
+// that minds the deadlines of contexts (ContextTimeoutEnabled). reach returns
 // an error at once if the host is known to be out of reach; Reach of a
 // redisplane.Plane does.
 func New(reach func(room string) (*redis.Client, error), o *Options) *Redis {

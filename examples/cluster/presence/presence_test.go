@@ -42,7 +42,7 @@ func start(t *testing.T, b *brokers.Broker, ttl time.Duration) *process {
 	t.Helper()
 	o, err := redis.ParseURL(b.URL)
 	require.NoError(t, err)
-	o.MaxRetries, o.DialerRetries = -1, 1
+	o.MaxRetries, o.DialerRetries, o.ContextTimeoutEnabled = -1, 1, true
 	p := &process{client: redis.NewClient(o), told: make(chan string, 1<<16)}
 	p.Redis = New(func(string) (*redis.Client, error) { return p.client, nil }, &Options{TTL: ttl, Timeout: patience})
 	ctx, cancel := context.WithCancel(context.Background())
