@@ -153,10 +153,8 @@ func (s *scenario) weigh(server *process.Server, o load.Options) (*sample, error
 				return 0, err
 			}
 		}
-		if err := server.Settle(); err != nil {
-			return 0, err
-		}
-		return server.Resident()
+		m, err := server.Settle()
+		return m.Resident, err
 	}
 	const few = 100
 	before, err := resident(few)

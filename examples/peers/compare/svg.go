@@ -17,6 +17,7 @@ const (
 	svgBar    = 15
 	svgStep   = 20
 	svgHead   = 46 // from the top of a scenario to its first bar
+	svgTail   = 10 // below the last bar
 	svgFoot   = 34 // of the drawing
 )
 
@@ -90,7 +91,7 @@ func (o *outcome) bars(b *bytes.Buffer, x, y int) int {
 		}
 		svgText(b, "", x+svgLabel+int(length)+8, y+svgBar-4, value)
 	}
-	return svgHead + len(rows)*svgStep
+	return svgHead + len(rows)*svgStep + svgTail
 }
 
 func svgText(b *bytes.Buffer, class string, x, y int, s string) {

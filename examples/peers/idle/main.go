@@ -94,34 +94,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	// The server ends when this thread does.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for _, l := range chosen {
-		if err := d.show(ctx, l); err != nil {
+	for i, l := range chosen {
+		if err := d.show(ctx, l, i == 0); err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
 	}
 	return nil
 }
 
-// state is what is measured before and after.
-type state struct {
-	resident int64 // of the server
-	kernel   kernel
-}
-
-func measure(server *process.Server) (state, error) {
-	if err := server.Settle(); err != nil {
-		return state{}, err
-	}
-	resident, err := server.Resident()
-	if err != nil {
-		return state{}, err
-	}
-	k, err := readKernel()
-	return state{resident, k}, err
-}
-
-// show opens the connections to one server.
-func (d *demonstration) show(ctx context.Context, l peers.Lib) error {
+// show opens the connections to one server. What the kernel holds is measured
+// with the first one alone.
+func (d *demonstration) show(ctx context.Context, l peers.Lib, first bool) error {
 	args := []string{"-lib", l.Name}
 	if d.heap != "" {
 		args = append(args, "-memprofile", d.heap)
@@ -138,7 +121,11 @@ func (d *demonstration) show(ctx context.Context, l peers.Lib) error {
 		return err
 	}
 	few.Close()
-	before, err := measure(server)
+	before, err := server.Settle()
+	if err != nil {
+		return err
+	}
+	kernelBefore, err := readKernel()
 	if err != nil {
 		return err
 	}
@@ -158,20 +145,30 @@ func (d *demonstration) show(ctx context.Context, l peers.Lib) error {
 	if err != nil {
 		return err
 	}
-	after, err := measure(server)
+	after, err := server.Settle()
+	if err != nil {
+		return err
+	}
+	kernelAfter, err := readKernel()
 	if err != nil {
 		return err
 	}
 	n := float64(d.n)
-	k := after.kernel.minus(before.kernel)
-	per := float64(after.resident-before.resident) / n
+	per := float64(after.Resident-before.Resident) / n
 	fmt.Fprintf(d.stdout, "%s: %d connections in %.1f s\n", l.Name, d.n, took.Seconds())
-	fmt.Fprintf(d.stdout, "  server, resident      %8.2f KiB a connection, %.1f MiB in all\n", per/1024, float64(after.resident)/(1<<20))
-	fmt.Fprintf(d.stdout, "  server, processor     %8.1f µs a connection\n", float64(used-cpu)/n/1e3)
-	fmt.Fprintf(d.stdout, "  kernel, both ends     %8.2f KiB a connection: slab %.2f, socket buffers %.2f\n",
-		float64(k.slab+k.buffers)/n/1024, float64(k.slab)/n/1024, float64(k.buffers)/n/1024)
-	fmt.Fprintf(d.stdout, "  a million of them     %8.1f GiB in the server, and %.1f GiB in the kernel for the server's ends\n",
-		per*1e6/(1<<30), float64(k.slab+k.buffers)/2/n*1e6/(1<<30))
+	fmt.Fprintf(d.stdout, "  server, resident   %7.2f KiB a connection, of these %.2f objects and %.2f stacks; %.1f MiB in all\n",
+		per/1024, float64(after.Objects-before.Objects)/n/1024, float64(after.Stacks-before.Stacks)/n/1024, float64(after.Resident)/(1<<20))
+	fmt.Fprintf(d.stdout, "  server, processor  %7.1f µs a connection\n", float64(used-cpu)/n/1e3)
+	fmt.Fprintf(d.stdout, "  a million of them  %7.1f GiB\n", per*1e6/(1<<30))
+	// What the kernel has for the connections to one server, it keeps for the
+	// next.
+	if first {
+		k := kernelAfter.minus(kernelBefore)
+		kernel := float64(k.slab+k.buffers) / n
+		fmt.Fprintf(d.stdout, "  kernel, both ends  %7.2f KiB a connection: slab %.2f, socket buffers %.2f\n",
+			kernel/1024, float64(k.slab)/n/1024, float64(k.buffers)/n/1024)
+		fmt.Fprintf(d.stdout, "  a million of them  %7.1f GiB, half of it for the server's ends\n", kernel*1e6/(1<<30))
+	}
 	if d.hold > 0 {
 		fmt.Fprintf(d.stderr, "the server is process %d\n", server.PID)
 		select {

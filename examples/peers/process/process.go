@@ -103,32 +103,40 @@ func (s *Server) CPU() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// Settle makes the server collect its garbage and give memory back.
-func (s *Server) Settle() error {
-	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
-		return err
-	}
-	line, err := s.line()
-	if err == nil && line != "settled" {
-		err = fmt.Errorf("the server says %q", line)
-	}
-	return err
+// Memory is that of a server in bytes.
+type Memory struct {
+	Resident int64
+	Objects  int64 // of the heap, those alive
+	Stacks   int64 // of goroutines
 }
 
-// Resident returns the resident memory of the server in bytes. It comes from
-// smaps_rollup: the counters in /proc/PID/statm are approximate.
-func (s *Server) Resident() (int64, error) {
+// Settle makes the server collect its garbage and give memory back, and measures
+// what it has then. Resident comes from smaps_rollup: the counters in
+// /proc/PID/statm are approximate.
+func (s *Server) Settle() (Memory, error) {
+	var m Memory
+	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		return m, err
+	}
+	line, err := s.line()
+	if err != nil {
+		return m, err
+	}
+	if _, err := fmt.Sscanf(line, "settled %d %d", &m.Objects, &m.Stacks); err != nil {
+		return m, fmt.Errorf("the server says %q", line)
+	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.PID))
 	if err != nil {
-		return 0, err
+		return m, err
 	}
-	for line := range bytes.Lines(b) {
-		if f := bytes.Fields(line); len(f) == 3 && string(f[0]) == "Rss:" {
+	for l := range bytes.Lines(b) {
+		if f := bytes.Fields(l); len(f) == 3 && string(f[0]) == "Rss:" {
 			n, err := strconv.ParseInt(string(f[1]), 10, 64)
-			return n << 10, err
+			m.Resident = n << 10
+			return m, err
 		}
 	}
-	return 0, errors.New("no Rss in smaps_rollup")
+	return m, errors.New("no Rss in smaps_rollup")
 }
 
 // CPUs returns the processors that this process may use.

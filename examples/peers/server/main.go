@@ -3,8 +3,8 @@
 //	go run ./server -lib gorilla
 //
 // It prints the address that it listens on. At SIGUSR1 it gives unused memory
-// back to the operating system and prints "settled"; at SIGTERM or an interrupt
-// it ends.
+// back to the operating system and prints "settled" with the bytes of its heap's
+// objects and of its goroutines' stacks; at SIGTERM or an interrupt it ends.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"runtime/pprof"
 	"strings"
 	"syscall"
@@ -89,7 +90,9 @@ func run() error {
 					return err
 				}
 			}
-			fmt.Println("settled")
+			samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+			metrics.Read(samples)
+			fmt.Println("settled", samples[0].Value.Uint64(), samples[1].Value.Uint64())
 		}
 	}
 }
