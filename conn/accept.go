@@ -31,18 +31,20 @@ func Accept(w http.ResponseWriter, r *http.Request, o *AcceptOptions) (*Conn, er
 }
 
 // Handler returns an http.Handler that accepts connections and calls f for
-// each, in the goroutine of the request. ctx is the connection's Context. When f
-// returns, the connection is closed: with 1000 for nil, with its code and
-// reason for a [*CloseError] that f made, with 1001 for [ErrShutdown], and with
-// 1011 for any other error, which the peer does not see, and for a panic, which
-// is logged, if it is not http.ErrAbortHandler, and ends this connection alone.
-// An error that ended the connection already, as those of Read do, is fine to
-// return.
+// each, in a goroutine of its own. ServeHTTP returns when the opening handshake
+// is over, so that net/http's memory for a request, and what middleware holds, is
+// not held as long as the connection lives; to count or limit connections wrap f,
+// not the handler. ctx is the connection's Context. When f returns, the connection
+// is closed: with 1000 for nil, with its code and reason for a [*CloseError] that
+// f made, with 1001 for [ErrShutdown], and with 1011 for any other error, which
+// the peer does not see, and for a panic, which is logged, if it is not
+// http.ErrAbortHandler, and ends this connection alone. An error that ended the
+// connection already, as those of Read do, is fine to return.
 func Handler(f func(ctx context.Context, c *Conn) error, o *AcceptOptions) http.Handler {
 	a := newAcceptor(o)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, err := a.accept(w, r); err == nil {
-			c.run(f)
+			go c.run(f)
 		}
 	})
 }

@@ -746,3 +746,36 @@ func TestAcceptLogsNothing(t *testing.T) {
 		refused.refused(http.StatusForbidden)
 	})
 }
+
+// ServeHTTP does not last as long as the connection does, and the request's
+// context does not end it.
+func TestHandlerOutlivesRequest(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		running, end := make(chan context.Context, 1), make(chan bool)
+		h := Handler(func(ctx context.Context, c *Conn) error {
+			running <- ctx
+			<-end
+			return nil
+		}, nil)
+		ours, theirs := net.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan bool)
+		go func() {
+			h.ServeHTTP(lender{httptest.NewRecorder(), theirs}, openingRequest().WithContext(ctx))
+			cancel()
+			close(served)
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(ours), nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+		<-served
+		live := <-running
+		synctest.Wait()
+		require.NoError(t, live.Err())
+		close(end)
+		p := &peer{t: t, nc: ours, role: frame.Client, recv: frame.Receiver{Role: frame.Client}}
+		code, _ := p.answerClose()
+		require.Equal(t, frame.CloseNormal, code)
+		<-live.Done()
+	})
+}

@@ -87,10 +87,19 @@ func (e *cutOffError) Is(target error) bool { return target == net.ErrClosed }
 // lost describes a transport that ended or broke before a Close frame came.
 func lost(err error) error {
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("websocket: connection lost: the peer ended the stream without a Close frame: %w", io.ErrUnexpectedEOF)
+		return errEndOfStream
 	}
-	return fmt.Errorf("websocket: connection lost: %w", err)
+	return &lostError{err}
 }
+
+var errEndOfStream = fmt.Errorf("websocket: connection lost: the peer ended the stream without a Close frame: %w", io.ErrUnexpectedEOF)
+
+// lostError makes its text when it is asked for it: many connections end so, and
+// few of the errors are read.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return "websocket: connection lost: " + e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
 
 // limited names the option behind a limit that a peer exceeded.
 func limited(err error) error {

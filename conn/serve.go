@@ -81,10 +81,9 @@ func (a *acceptor) serve(nc net.Conn, f func(ctx context.Context, c *Conn) error
 	}()
 	c, err := a.open(nc)
 	opened = err == nil
-	if !opened {
-		return
+	if opened {
+		go c.run(f) // not on the stack that the handshake has grown
 	}
-	c.run(f)
 }
 
 var requestReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, minReadBuffer) }}

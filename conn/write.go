@@ -802,7 +802,9 @@ func (c *Conn) takeBack(e *entry) {
 func (c *Conn) settle(err error) error {
 	c.mu.Lock()
 	c.writeStart = 0
-	c.lastWrite = c.now()
+	if c.queue.head != nil {
+		c.lastWrite = c.now() // for whoever finds the queue full before the next write
+	}
 	if err != nil {
 		err = c.writeFailed(err)
 	} else if c.sender.Closed() {
