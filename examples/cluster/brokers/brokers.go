@@ -170,6 +170,14 @@ func (b *Broker) Restart(t testing.TB) {
 func (b *Broker) Stop(t testing.TB) {
 	t.Helper()
 	require.NoError(t, b.cmd.Process.Signal(syscall.SIGSTOP))
+	// The signal has been sent; wait until no thread runs any more.
+	var status syscall.WaitStatus
+	for !status.Stopped() {
+		_, err := syscall.Wait4(b.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		if err != syscall.EINTR {
+			require.NoError(t, err)
+		}
+	}
 }
 
 // Continue undoes Stop.
