@@ -131,7 +131,7 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 		br.Reset(nil)
 		requestReaders.Put(br)
 	}()
-	r, err := http.ReadRequest(br)
+	r, err := readRequest(br)
 	if err != nil {
 		refusal, err := a.badRequest(err, limit)
 		return nil, refusal, err
