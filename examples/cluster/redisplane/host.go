@@ -32,6 +32,7 @@ type subscription struct {
 	// settled says that Subscribe has returned, or is about to: what does not come
 	// from now on is a gap. It is closed once, under mu.
 	settled chan struct{}
+	early   bool // settled without Redis, which has not confirmed it since; under mu
 }
 
 func (s *subscription) isSettled() bool {
@@ -98,6 +99,7 @@ func (h *host) await(ctx context.Context, s *subscription, downed chan struct{})
 			downed = h.downed
 			h.mu.Unlock()
 		case h.o.Offline:
+			s.early = true
 			close(s.settled)
 			h.mu.Unlock()
 			return nil
@@ -191,7 +193,7 @@ func (h *host) next(l *link) (more, fewer, gaps []string, up bool) {
 		if lost, ok := l.has[group]; ok {
 			if !s.isSettled() {
 				close(s.settled)
-			} else if lost {
+			} else if lost || s.early {
 				gaps = append(gaps, group)
 			}
 		} else if len(more) < batch {
@@ -208,6 +210,9 @@ func (h *host) next(l *link) (more, fewer, gaps []string, up bool) {
 	}
 	if len(more)+len(fewer) > 0 {
 		return more, fewer, nil, false
+	}
+	for _, group := range gaps {
+		h.subs[group].early = false
 	}
 	h.link = l
 	if was := h.up(); was != nil && h.o.Logger != nil {

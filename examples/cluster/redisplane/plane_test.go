@@ -264,6 +264,34 @@ func TestRestart(t *testing.T) {
 	require.Empty(t, lenient.gaps)
 }
 
+// A Subscribe gives up waiting for Redis at the moment at which its group is
+// subscribed to: what came between is a gap.
+func TestOfflineWhileConnecting(t *testing.T) {
+	h := newHost("host", &redis.Options{}, &Options{Offline: true})
+	defer h.client.Close()
+	h.ended(t.Context(), false, assert.AnError)
+	early, late := &subscription{settled: make(chan struct{})}, &subscription{settled: make(chan struct{})}
+	h.subs["early"], h.subs["late"] = early, late
+	l := &link{h: h, has: map[string]bool{}, owed: map[string]int{}}
+	more, fewer, _, up := h.next(l)
+	require.ElementsMatch(t, []string{"early", "late"}, more)
+	require.Empty(t, fewer)
+	require.False(t, up)
+
+	require.NoError(t, h.await(t.Context(), early, h.downed))
+	l.confirmed("early")
+	l.confirmed("late")
+	_, _, gaps, up := h.next(l)
+	require.True(t, up)
+	require.Equal(t, []string{"early"}, gaps)
+	require.NoError(t, h.await(t.Context(), late, h.downed))
+
+	l = &link{h: h, has: map[string]bool{}, owed: map[string]int{}}
+	h.next(l)
+	_, _, gaps, _ = h.next(l)
+	require.ElementsMatch(t, []string{"early", "late"}, gaps, "and with the next one both")
+}
+
 // Redis does not answer, and its connections stay open.
 func TestDeadPeer(t *testing.T) {
 	brokers.NoLeaks(t)
