@@ -3,6 +3,8 @@ package group
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -30,6 +32,57 @@ func BenchmarkSend(b *testing.B) {
 				drained(conns)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/member")
+		})
+	}
+}
+
+// BenchmarkRooms is a message to each of a number of rooms, until all have got
+// theirs, with a goroutine a member that reads. Bytes a member are heap and stack.
+func BenchmarkRooms(b *testing.B) {
+	for _, shape := range []struct{ rooms, members int }{{1, 20}, {1, 5000}, {1000, 20}} {
+		b.Run(fmt.Sprintf("rooms=%d/members=%d", shape.rooms, shape.members), func(b *testing.B) {
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			var l Layer
+			conns := crowd(b, shape.rooms*shape.members, patient())
+			names := make([]string, shape.rooms)
+			for i := range names {
+				names[i] = fmt.Sprint("room-", i)
+			}
+			var reading sync.WaitGroup
+			for i, c := range conns {
+				if err := l.Add(b.Context(), names[i%shape.rooms], c); err != nil {
+					b.Fatal(err)
+				}
+				reading.Go(func() {
+					for range c.Messages(c.Context()) {
+					}
+				})
+			}
+			p := make([]byte, 125)
+			send := func() {
+				for _, name := range names {
+					if err := l.Send(b.Context(), name, conn.Text, p); err != nil {
+						b.Fatal(err)
+					}
+				}
+				drained(conns)
+			}
+			send()
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportAllocs()
+			for b.Loop() {
+				send()
+			}
+			members := float64(len(conns))
+			b.ReportMetric(members*float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
+			b.ReportMetric((float64(after.HeapAlloc+after.StackInuse)-float64(before.HeapAlloc+before.StackInuse))/members, "B/member")
+			for _, c := range conns {
+				c.CloseNow()
+			}
+			reading.Wait()
 		})
 	}
 }

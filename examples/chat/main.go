@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -33,6 +34,9 @@ func main() {
 func run() error {
 	s := rooms.Server{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	s.Flags(flag.CommandLine)
+	flag.Func("redis", "not here: `URL` is a flag of the program in examples/cluster", func(string) error {
+		return errors.New("several processes share their rooms with another program: cd examples/cluster && go run . -redis URL")
+	})
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -452,6 +453,43 @@ func TestDemo(t *testing.T) {
 	require.NoError(t, p.Close(frame.CloseNormal, ""))
 }
 
+// Twenty people who all talk at once hear each other, in order.
+func TestTwentyAtOnce(t *testing.T) {
+	const people, messages = 20, 4 // of which all can wait at once: QueueMessages
+	s := start(t)
+	var peers []*peer
+	for n := range people {
+		p, welcome := join(t, s, "lobby", fmt.Sprint("member-", n))
+		require.Len(t, welcome.Present, n+1)
+		for _, earlier := range peers {
+			require.Equal(t, fmt.Sprint("join member-", n), earlier.gets(t))
+		}
+		peers = append(peers, p)
+	}
+	var wg sync.WaitGroup
+	for n, p := range peers {
+		wg.Go(func() {
+			for i := range messages {
+				assert.NoError(t, conn.WriteJSON(bounded(t), p.Conn, rooms.Request{Type: "message", Text: fmt.Sprint(i)}))
+			}
+		})
+		wg.Go(func() {
+			heard := make(map[string]int)
+			for range people * messages {
+				in, err := conn.ReadJSON[incoming](bounded(t), p.Conn)
+				if !assert.NoError(t, err, "member-%d", n) {
+					return
+				}
+				assert.Equal(t, "message", in.Type)
+				assert.Equal(t, fmt.Sprint(heard[in.Name]), in.Text)
+				heard[in.Name]++
+			}
+			assert.Len(t, heard, people)
+		})
+	}
+	wg.Wait()
+}
+
 func TestShutdown(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
@@ -495,6 +533,7 @@ func TestWrongUse(t *testing.T) {
 		{"address in use", []string{"-addr", taken.Addr().String()}, "address already in use"},
 		{"short key", []string{"-auth", "-key", "secret"}, "shorter than 32"},
 		{"argument", []string{"127.0.0.1:8080"}, "unexpected argument"},
+		{"Redis", []string{"-redis", "redis://127.0.0.1:6379"}, "cd examples/cluster && go run . -redis URL"},
 		{"unknown flag", []string{"-port", "1"}, "-port"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
