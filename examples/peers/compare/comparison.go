@@ -29,6 +29,7 @@ type comparison struct {
 	duration  time.Duration
 	strace    bool
 	profiles  string // directory; none: no profiles
+	nice      int
 	progress  io.Writer
 
 	serverCPU, loadCPU int
@@ -51,6 +52,13 @@ func (c *comparison) run(ctx context.Context, stdout io.Writer) (*results, error
 		return nil, err
 	}
 	defer process.Pin(cpus...)
+	if c.nice != 0 {
+		restore, err := process.Nice(c.nice)
+		defer restore()
+		if err != nil {
+			return nil, err
+		}
+	}
 
 	r := &results{
 		Date:     time.Now().UTC().Format(time.RFC3339),

@@ -46,6 +46,7 @@ type settings struct {
 	out             string
 	strace          bool
 	profiles        string
+	nice            int
 	list            bool
 	server          string
 	others          map[string]string // path by name
@@ -57,11 +58,12 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	fs.SetOutput(stderr)
 	wanted := fs.String("scenario", ".", "scenarios whose names match this `regexp`")
 	libs := fs.String("lib", ".*", "libraries whose whole names match this `regexp`")
-	fs.IntVar(&s.rounds, "rounds", 5, "rounds of each scenario")
-	fs.DurationVar(&s.duration, "duration", time.Second, "time of each measurement")
+	fs.IntVar(&s.rounds, "rounds", 10, "rounds of each scenario")
+	fs.DurationVar(&s.duration, "duration", 500*time.Millisecond, "time of each measurement")
 	fs.StringVar(&s.out, "out", "out", "`directory` for results.json and results.svg")
 	fs.BoolVar(&s.strace, "strace", false, "count system calls as well, in a round of its own, with strace")
 	fs.StringVar(&s.profiles, "cpuprofile", "", "have the servers write CPU profiles into this `directory`, one of each measurement")
+	fs.IntVar(&s.nice, "nice", 0, "nice `value` of servers and load; a negative one needs privileges, and takes the processors from others who use the machine")
 	fs.BoolVar(&s.list, "list", false, "list scenarios and libraries")
 	fs.StringVar(&s.server, "server", "", "`path` of a server binary, instead of building one")
 	fs.Func("other", "`NAME=PATH` of another server binary, of another version of this library for instance: its rfc6455 servers take part as rfc6455@NAME; repeatable", func(v string) error {
@@ -91,7 +93,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 
 // comparison returns what the flags ask for.
 func (s *settings) comparison(progress io.Writer) (*comparison, error) {
-	c := &comparison{rounds: s.rounds, duration: s.duration, strace: s.strace, profiles: s.profiles, progress: progress}
+	c := &comparison{rounds: s.rounds, duration: s.duration, strace: s.strace, profiles: s.profiles, nice: s.nice, progress: progress}
 	for _, sc := range scenarios {
 		if s.scenarios.MatchString(sc.name) {
 			c.scenarios = append(c.scenarios, sc)

@@ -166,6 +166,23 @@ func Pin(cpus ...int) error {
 	return nil
 }
 
+// Nice sets the nice value of this thread, and of the processes that it starts,
+// until restore is called. Where the kernel has a group of processes for each
+// session, which shares the processors with other groups as one, the group gets
+// the value as well: that of a process counts within its group alone.
+func Nice(n int) (restore func(), err error) {
+	set := func(n int) error {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), n); err != nil {
+			return fmt.Errorf("setpriority: %w", err)
+		}
+		if err := os.WriteFile("/proc/self/autogroup", strconv.AppendInt(nil, int64(n), 10), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return func() { set(0) }, set(n)
+}
+
 // ThreadCPU returns the processor time that this thread has used.
 func ThreadCPU() time.Duration {
 	var t unix.Timespec
