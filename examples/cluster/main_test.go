@@ -135,19 +135,20 @@ func TestBrokerRestarts(t *testing.T) {
 		for _, m := range []*peer{ada, amy, bob} {
 			m.hears(t, "ada", "hello")
 		}
+		require.Empty(t, ada.settles(t))
 
 		b.Kill(t)
 		ada.say(t, "is anybody there?")
 		ada.hears(t, "ada", "is anybody there?")
 		amy.hears(t, "ada", "is anybody there?")
-		require.Contains(t, ada.until(t, "error").Text, "only some of the members")
+		require.Contains(t, ada.settles(t), "only some of the members")
 		// People come and go, in rooms old and new.
 		dan, eve := join(t, one, "lobby", "dan"), join(t, one, "new", "eve")
 		amy.leave(t)
-		ada.sees(t, presentOf(b, []string{"ada", "dan"}, []string{"ada", "bob", "dan"})...)
+		ada.sees(t, "ada", "dan") // she has asked meanwhile, and bob is out of reach
 		eve.say(t, "new room")
 		eve.hears(t, "eve", "new room")
-		eve.until(t, "error")
+		require.NotEmpty(t, eve.settles(t))
 		status, _ := push(t, one, "lobby", "lost")
 		require.Equal(t, http.StatusBadGateway, status)
 		ada.hears(t, "build", "lost")
@@ -163,14 +164,10 @@ func TestBrokerRestarts(t *testing.T) {
 			require.Less(t, said, 100)
 			ada.say(t, fmt.Sprint("again ", said))
 			ada.hears(t, "ada", fmt.Sprint("again ", said))
+			problem := ada.settles(t)
 			status, _ := push(t, one, "lobby", fmt.Sprint("pushed ", said))
-			again = status != http.StatusAccepted
-			for {
-				in := ada.next(t)
-				if in.Type == "message" {
-					break
-				}
-			}
+			again = problem != "" || status != http.StatusAccepted
+			ada.hears(t, "build", fmt.Sprint("pushed ", said))
 		}
 		for bob.until(t, "message").Text != fmt.Sprint("pushed ", said-1) {
 		}
@@ -183,14 +180,6 @@ func TestBrokerRestarts(t *testing.T) {
 			}
 		}
 	})
-}
-
-// presentOf returns what members see with NATS, or with Redis.
-func presentOf(b *brokers.Broker, nats, redis []string) []string {
-	if strings.HasPrefix(b.URL, "nats") {
-		return nats
-	}
-	return redis
 }
 
 // push sends a message by plain HTTP.
@@ -310,13 +299,14 @@ func TestTwoHosts(t *testing.T) {
 		p.here.say(t, "hello")
 		p.here.hears(t, "ada", "hello")
 		p.there.hears(t, "ada", "hello")
+		require.Empty(t, p.here.settles(t))
 		pairs[b] = p
 	}
 	near.Kill(t)
 	for n := range 20 {
 		pairs[near].here.say(t, fmt.Sprint("alone ", n))
 		pairs[near].here.hears(t, "ada", fmt.Sprint("alone ", n))
-		pairs[near].here.until(t, "error")
+		require.NotEmpty(t, pairs[near].here.settles(t))
 		pairs[far].here.say(t, fmt.Sprint("both ", n))
 		pairs[far].here.hears(t, "ada", fmt.Sprint("both ", n))
 		pairs[far].there.hears(t, "ada", fmt.Sprint("both ", n))
@@ -364,15 +354,20 @@ func TestSlowMember(t *testing.T) {
 				m.hears(t, "ada", said)
 			}
 		}
-		// It may go on when it reads again.
+		// It may go on when it reads again, with what was not dropped.
 		got, last := 0, -1
 		for last < messages-1 {
-			in := slow.next(t)
+			in, err := conn.ReadJSON[incoming](bounded(t), slow.Conn)
+			if err != nil {
+				// On a slow machine it has tried the server's patience, Options.WriteTimeout.
+				require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+				break
+			}
 			if in.Type != "message" {
 				continue
 			}
 			var n int
-			_, err := fmt.Sscanf(in.Text, "%d ", &n)
+			_, err = fmt.Sscanf(in.Text, "%d ", &n)
 			require.NoError(t, err)
 			require.Greater(t, n, last, "in order")
 			got, last = got+1, n

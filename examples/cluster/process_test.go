@@ -222,6 +222,24 @@ func (m *peer) hears(t *testing.T, name, text string) {
 	require.Zero(t, in.N)
 }
 
+// settles waits until the process has done what the member sent so far, and
+// returns what it was told meanwhile that was wrong.
+func (m *peer) settles(t *testing.T) (problem string) {
+	t.Helper()
+	require.NoError(t, conn.WriteJSON(bounded(t), m.Conn, rooms.Request{Type: "who"}))
+	for {
+		in := m.next(t)
+		switch in.Type {
+		case "error":
+			problem = in.Text
+		case "welcome":
+			return problem
+		default:
+			require.NotEqual(t, "message", in.Type, in.Text)
+		}
+	}
+}
+
 func (m *peer) say(t *testing.T, text string) {
 	t.Helper()
 	require.NoError(t, conn.WriteJSON(bounded(t), m.Conn, rooms.Request{Type: "message", Text: text}))
