@@ -64,14 +64,15 @@ func TestRatios(t *testing.T) {
 
 func TestReckon(t *testing.T) {
 	o := &outcome{Base: "a", Rows: []*row{
-		{Lib: "b", Samples: values(30, 10, -1), Target: 2},
-		{Lib: "a", Samples: values(10, 10, 40)},
-		{Lib: "c", Samples: values(-1, -1, -1)},
+		{Lib: "b", samples: values(30, 10, -1), Target: 2},
+		{Lib: "a", samples: values(10, 10, 40)},
+		{Lib: "c", samples: values(-1, -1, -1)},
 	}}
 	o.reckon()
 	assert.Equal(t, 20.0, o.Rows[0].Median.Value)
 	assert.Equal(t, &spread{2, 1, 3}, o.Rows[0].Ratio)
 	assert.Equal(t, 2.0, o.score(o.Rows[0]))
+	assert.Equal(t, []float64{30, 10, 0}, o.Rows[0].Values)
 	assert.Equal(t, &spread{1, 1, 1}, o.Rows[1].Ratio)
 	assert.Zero(t, o.Rows[2].Median)
 	assert.Zero(t, o.score(o.Rows[2]))
@@ -79,7 +80,7 @@ func TestReckon(t *testing.T) {
 	require.Len(t, sorted, 2)
 	assert.Equal(t, "a", sorted[0].Lib)
 
-	memory := &outcome{Unit: "bytes", Rows: []*row{{Lib: "b", Samples: values(4096)}}}
+	memory := &outcome{Unit: "bytes", Rows: []*row{{Lib: "b", samples: values(4096)}}}
 	memory.reckon()
 	assert.Equal(t, 4.0, memory.score(memory.Rows[0]))
 	assert.Equal(t, "4.00 KiB", memory.format(4096))
@@ -115,7 +116,7 @@ func wellFormed(t *testing.T, svg []byte) {
 
 func TestSVG(t *testing.T) {
 	o := &outcome{Title: "a < b & c", What: "CPU", Base: "rawtcp", Unit: "ns", Rows: []*row{
-		{Lib: "rfc6455", Samples: values(1500)}, {Lib: "rawtcp", Samples: values(1000)}, {Lib: "x", Samples: values(-1)},
+		{Lib: "rfc6455", samples: values(1500)}, {Lib: "rawtcp", samples: values(1000)}, {Lib: "x", samples: values(-1)},
 	}}
 	o.reckon()
 	svg := (&results{Scenarios: []*outcome{o, {Title: "nothing"}}}).svg()
@@ -145,7 +146,7 @@ func TestRun(t *testing.T) {
 		for _, row := range o.Rows {
 			assert.Empty(t, row.Error, row.Lib)
 			assert.Positive(t, row.Median.Value, row.Lib)
-			assert.Len(t, row.Samples, 2)
+			assert.Len(t, row.Values, 2)
 			require.NotNil(t, row.Ratio)
 			assert.Positive(t, row.Ratio.Median)
 			assert.Contains(t, stdout.String(), row.Lib)

@@ -116,7 +116,7 @@ func (c *comparison) scenario(ctx context.Context, s *scenario) (*outcome, error
 			} else {
 				fmt.Fprintln(c.progress, o.format(m.Value))
 			}
-			o.Rows[i].Samples = append(o.Rows[i].Samples, m)
+			o.Rows[i].samples = append(o.Rows[i].samples, m)
 		}
 	}
 	for i, sub := range subjects {

@@ -35,7 +35,8 @@ type row struct {
 	Median  sample    `json:"median"`
 	Ratio   *spread   `json:"ratio,omitempty"` // to the base, within a round
 	Target  float64   `json:"target,omitempty"`
-	Samples []*sample `json:"samples"` // nil where a measurement failed
+	Values  []float64 `json:"values"` // of each round, 0 where it failed
+	samples []*sample // nil where it failed
 	// Syscalls is the number of each for a message.
 	Syscalls map[string]float64 `json:"syscalls,omitempty"`
 	Error    string             `json:"error,omitempty"`
@@ -101,11 +102,19 @@ func middle(samples []*sample) sample {
 func (o *outcome) reckon() {
 	var base []*sample
 	if i := slices.IndexFunc(o.Rows, func(r *row) bool { return r.Lib == o.Base }); i >= 0 {
-		base = o.Rows[i].Samples
+		base = o.Rows[i].samples
 	}
 	for _, r := range o.Rows {
-		r.Median = middle(r.Samples)
-		r.Ratio = ratios(r.Samples, base)
+		r.Median = middle(r.samples)
+		r.Ratio = ratios(r.samples, base)
+		r.Values = nil
+		for _, m := range r.samples {
+			v := 0.0
+			if m != nil {
+				v = m.Value
+			}
+			r.Values = append(r.Values, v)
+		}
 	}
 }
 
