@@ -25,7 +25,8 @@ type Backplane interface {
 	// messages may have been lost, of the groups that it names, or of all groups
 	// if it names none: after a reconnect, once everything is subscribed to
 	// again. It returns when ctx ends, or when it cannot go on. deliver does not
-	// block and does not keep m.
+	// block and does not keep m. A Backplane of several brokers may call both from a
+	// goroutine for each, if the messages of a group come from one.
 	Receive(ctx context.Context, deliver func(group string, m []byte), gap func(groups ...string)) error
 }
 
