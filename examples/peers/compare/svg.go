@@ -19,17 +19,20 @@ const (
 	svgHead   = 46 // from the top of a scenario to its first bar
 	svgTail   = 10 // below the last bar
 	svgFoot   = 34 // of the drawing
+	svgMargin = 16
 )
 
 // svgStyle is for light and dark pages.
 const svgStyle = `
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+.page { fill: #ffffff }
 .title { font-weight: 600; font-size: 13px }
 .note { fill: #59636e; font-size: 11px }
 .bar { fill: #afb8c1 }
 .floor { fill: #6e7781 }
 .ours { fill: #0a7ea4 }
 @media (prefers-color-scheme: dark) {
+.page { fill: #0d1117 }
 text { fill: #e6edf3 }
 .note { fill: #9198a1 }
 .bar { fill: #484f58 }
@@ -52,8 +55,11 @@ func (r *results) svg() []byte {
 	}
 	width, height := 2*svgColumn+svgGap, max(y[0], y[1])+svgFoot
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", width, height, width, height)
+	pageWidth, pageHeight := width+2*svgMargin, height+2*svgMargin
+	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"%d %d %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
+		-svgMargin, -svgMargin, pageWidth, pageHeight, pageWidth, pageHeight)
 	fmt.Fprintf(&b, "<title>Processor time and memory of WebSocket servers: shorter is better</title>\n<style>%s</style>\n", svgStyle)
+	fmt.Fprintf(&b, "<rect class=\"page\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"8\"/>\n", -svgMargin, -svgMargin, pageWidth, pageHeight)
 	b.Write(body.Bytes())
 	svgText(&b, "note", 0, height-10, fmt.Sprintf("Shorter is better. %s, %s, Linux %s; medians of %d rounds of %s.", r.CPU, r.Go, r.Kernel, r.Rounds, r.Duration))
 	b.WriteString("</svg>\n")
