@@ -77,9 +77,11 @@ type Conn struct {
 	lent      bool    // the application holds a message inside buf or big
 	recv      frame.Receiver
 	head      frame.Header // of the frame under way
-	inControl bool         // the frame under way is a control frame, not whole yet
-	inData    bool         // it is a data frame, not whole yet
-	saved     []byte       // of a message that an interrupted call had collected
+	ahead     frame.Header // of the next one, whose first byte is at r, if aheadLen > 0
+	aheadLen  int
+	inControl bool   // the frame under way is a control frame, not whole yet
+	inData    bool   // it is a data frame, not whole yet
+	saved     []byte // of a message that an interrupted call had collected
 	streaming *messageReader
 	readErr   error           // came with the last bytes, not reported yet
 	pingSeen  bool            // ping was not made a Pong yet

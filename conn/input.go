@@ -234,7 +234,7 @@ func (c *Conn) gone() error {
 		putBuffer(c.buf)
 		putBuffer(c.big)
 	}
-	c.buf, c.big, c.r, c.w = nil, nil, 0, 0
+	c.buf, c.big, c.r, c.w, c.aheadLen = nil, nil, 0, 0, 0
 	c.lent = false
 	c.saved = nil
 	c.compressor.release()
@@ -264,7 +264,12 @@ func (c *Conn) nextData(ctx context.Context) error {
 			}
 			continue
 		}
-		h, n, err := frame.ParseHeader(c.buffered())
+		h, n := c.ahead, c.aheadLen
+		var err error
+		if n == 0 {
+			h, n, err = frame.ParseHeader(c.buffered())
+		}
+		c.aheadLen = 0
 		if err == nil && n > 0 {
 			err = c.recv.Next(h)
 		}
@@ -333,8 +338,14 @@ func (c *Conn) payload(p []byte) error {
 // wait for the reader to come back.
 func (c *Conn) more() {
 	c.readCount++
-	h, n, err := frame.ParseHeader(c.buffered())
-	whole := err == nil && n > 0 && h.Fin && !h.Opcode.IsControl() && h.Length <= int64(c.w-c.r-n)
+	whole := false
+	if c.r < c.w {
+		h, n, err := frame.ParseHeader(c.buf.b[c.r:c.w])
+		if err == nil {
+			c.ahead, c.aheadLen = h, n
+		}
+		whole = err == nil && n > 0 && h.Fin && !h.Opcode.IsControl() && h.Length <= int64(c.w-c.r-n)
+	}
 	if c.corkable.Load() != whole {
 		c.corkable.Store(whole)
 	}

@@ -41,8 +41,11 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	if err := c.mayBegin(ctx); err != nil {
 		return err
 	}
-	m := c.pack(t, p)
-	defer m.free()
+	m := packed{payload: p}
+	if c.compresses(t, p) {
+		m = c.pack(t, p)
+		defer m.free()
+	}
 	c.mu.Lock()
 	if err := c.refuseWrite(); err != nil {
 		c.mu.Unlock()
@@ -405,12 +408,23 @@ func (c *Conn) encode(op frame.Opcode, fin bool, m packed) error {
 		defer m.free()
 	}
 	p := m.payload
+	large := len(p) >= largeBytes && !late
+	t := c.o.Trace
+	if !large && (t == nil || t.Sent == nil) {
+		c.reserve(frame.MaxHeader + len(p))
+		out, err := c.sender.Append(c.out, op, fin, m.rsv, p)
+		if err != nil {
+			c.compressor.forget()
+		}
+		c.out = out
+		return err
+	}
 	h, err := c.sender.Next(op, fin, m.rsv, p)
 	if err != nil {
 		c.compressor.forget()
 		return err
 	}
-	if len(p) >= largeBytes && !late {
+	if large {
 		c.reserve(frame.MaxHeader)
 		c.out = frame.AppendHeader(c.out, h)
 		c.tail, c.tailHead = p, h
@@ -418,7 +432,7 @@ func (c *Conn) encode(op frame.Opcode, fin bool, m packed) error {
 		c.reserve(frame.MaxHeader + len(p))
 		c.out = frame.AppendFrame(c.out, h, p)
 	}
-	if t := c.o.Trace; t != nil && t.Sent != nil {
+	if t != nil && t.Sent != nil {
 		c.traced = append(c.traced, tracedFrame{head: h, start: append([]byte(nil), p[:min(len(p), TraceBytes)]...)})
 	}
 	return nil

@@ -112,19 +112,23 @@ func AppendHeader(dst []byte, h Header) []byte {
 	if h.Masked {
 		b1 = maskBit
 	}
-	switch {
-	case h.Length < 0:
-		dst = append(dst, b0, b1)
-	case h.Length < length16:
-		dst = append(dst, b0, b1|byte(h.Length))
-	case h.Length>>16 == 0:
-		dst = append(dst, b0, b1|length16, byte(h.Length>>8), byte(h.Length))
-	default:
-		dst = append(dst, b0, b1|length64)
-		dst = binary.BigEndian.AppendUint64(dst, uint64(h.Length))
-	}
+	dst = appendLength(dst, b0, b1, h.Length)
 	if h.Masked {
 		dst = append(dst, h.Key[:]...)
 	}
 	return dst
+}
+
+// appendLength appends the first two bytes of a header, of which b1 has the mask
+// bit, and the length.
+func appendLength(dst []byte, b0, b1 byte, length int64) []byte {
+	switch {
+	case length < 0:
+		return append(dst, b0, b1)
+	case length < length16:
+		return append(dst, b0, b1|byte(length))
+	case length>>16 == 0:
+		return append(dst, b0, b1|length16, byte(length>>8), byte(length))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, b0, b1|length64), uint64(length))
 }
