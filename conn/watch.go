@@ -35,6 +35,9 @@ var longAgo = time.Unix(1, 0)
 
 // watched reports whether ctx can end before the connection does.
 func (c *Conn) watched(ctx context.Context) bool {
+	if ctx == c.ctx {
+		return false // without making a channel that nobody waits for
+	}
 	done := ctx.Done()
 	return done != nil && done != c.ctx.Done()
 }
