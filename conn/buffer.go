@@ -40,6 +40,13 @@ func getBuffer(n int) *buffer {
 	return &buffer{make([]byte, 1<<(i+minBufferBits))}
 }
 
+// pooledBuffer is getBuffer for a size of a class, without an allocation: it
+// returns nil if the pool has none.
+func pooledBuffer(n int) *buffer {
+	b, _ := buffers[class(n)].Get().(*buffer)
+	return b
+}
+
 // putBuffer takes a buffer back, which nobody may use any more. nil is allowed.
 func putBuffer(b *buffer) {
 	if b == nil {

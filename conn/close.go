@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"context"
 	"errors"
 
 	"rfc6455/frame"
@@ -142,14 +141,14 @@ func (c *Conn) awaitClose() {
 		return
 	}
 	c.detach()
-	skipped := &messageReader{c: c, ctx: context.Background()}
+	skipped := &messageReader{c: c}
 	for {
 		c.streaming = nil
-		if err := skipped.skip(skipped.ctx); err != nil {
+		if err := skipped.skip(); err != nil {
 			return
 		}
 		skipped.eof = false
-		if err := c.nextData(skipped.ctx); err != nil {
+		if err := c.nextData(); err != nil {
 			return
 		}
 	}

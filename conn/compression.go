@@ -1,8 +1,6 @@
 package conn
 
 import (
-	"unicode/utf8"
-
 	"rfc6455/frame"
 	"rfc6455/frame/deflate"
 	"rfc6455/handshake"
@@ -111,7 +109,7 @@ type packed struct {
 // is to be. Text that is no text stays as it is, for the Sender to refuse. free
 // gives the memory back when the message was written.
 func (c *Conn) pack(t MessageType, p []byte) packed {
-	if !c.compresses(t, p) || t == Text && !utf8.Valid(p) {
+	if !c.compresses(t, p) || t == Text && !isUTF8(p) {
 		return packed{payload: p}
 	}
 	if c.compressor.out != nil {
@@ -127,16 +125,21 @@ func (c *Conn) pack(t MessageType, p []byte) packed {
 	return packed{payload: out, rsv: frame.RSV1, buf: b}
 }
 
+func isUTF8(p []byte) bool {
+	var u frame.UTF8
+	return u.Valid(p) && u.Complete()
+}
+
 func (m *packed) free() { putBuffer(m.buf) }
 
 // squeeze compresses a late message, whose frame is made now; buf is to be
-// freed when that has been done. Under mu, or by whoever is busy.
-func (z *compressor) squeeze(m packed) packed {
-	b := getBuffer(len(m.payload))
-	out, ok := z.out.Append(b.b[:0], m.payload)
+// freed when that has been done. By whoever is busy.
+func (z *compressor) squeeze(p []byte) packed {
+	b := getBuffer(len(p))
+	out, ok := z.out.Append(b.b[:0], p)
 	if !ok {
 		putBuffer(b)
-		return packed{payload: m.payload}
+		return packed{payload: p}
 	}
 	return packed{payload: out, rsv: frame.RSV1, buf: b}
 }

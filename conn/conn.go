@@ -96,6 +96,7 @@ type Conn struct {
 	raw       syscall.RawConn
 	rawTry    func(fd uintptr) bool
 	rawTarget []byte
+	rawBuf    bool // rawTarget is the end of buf; nil while buf is given back
 	rawN      int
 	rawErr    error
 
@@ -107,9 +108,9 @@ type Conn struct {
 
 	// Whoever is busy writing.
 	writeWatch watch
-	rawSend    func(fd uintptr) bool
+	rawSend    func(fd uintptr) bool // made for the first write
 	rawOut     []byte
-	rawSent    int
+	rawWait    bool
 	rawSendErr error
 	iov        net.Buffers
 	iovArray   [2][]byte

@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"math"
@@ -50,7 +49,7 @@ func (z *compressor) release() {
 }
 
 // inflate reads to the end of a compressed message.
-func (c *Conn) inflate(ctx context.Context, dst []byte, m memory) ([]byte, error) {
+func (c *Conn) inflate(dst []byte, m memory) ([]byte, error) {
 	var one [1]byte
 	for {
 		free := dst[len(dst):cap(dst)]
@@ -61,7 +60,7 @@ func (c *Conn) inflate(ctx context.Context, dst []byte, m memory) ([]byte, error
 			}
 			free = one[:] // it may have come to its end
 		}
-		n, err := c.inflated(ctx, free)
+		n, err := c.inflated(free)
 		if err == io.EOF {
 			return dst, nil
 		}
@@ -90,7 +89,7 @@ func (c *Conn) inflateRoom(dst []byte, m memory) []byte {
 
 // inflated puts the next bytes of a compressed message into p, at least one, or
 // returns io.EOF at its end. p is not empty.
-func (c *Conn) inflated(ctx context.Context, p []byte) (int, error) {
+func (c *Conn) inflated(p []byte) (int, error) {
 	z := c.compressor.in
 	if z == nil {
 		return 0, io.EOF // the message has ended, and nothing was kept of it
@@ -126,13 +125,13 @@ func (c *Conn) inflated(ctx context.Context, p []byte) (int, error) {
 			if !c.recv.Open() {
 				return 0, c.endInflated(op)
 			}
-			if err := c.nextData(ctx); err != nil {
+			if err := c.nextData(); err != nil {
 				return 0, err
 			}
 		}
 		left := c.recv.Left()
 		if c.r == c.w && left > 0 {
-			if err := c.fill(ctx); err != nil {
+			if err := c.fill(); err != nil {
 				return 0, err
 			}
 		}

@@ -117,9 +117,9 @@ func (c *Conn) detach() {
 }
 
 // fill waits for at least one more byte in the buffer. All output leaves before
-// it waits. An error of ctx leaves the connection as it was; any other has
+// it waits. An error of readCtx leaves the connection as it was; any other has
 // ended it.
-func (c *Conn) fill(ctx context.Context) error {
+func (c *Conn) fill() error {
 	c.beforeWait()
 	if c.r == c.w {
 		c.r, c.w = 0, 0
@@ -134,11 +134,11 @@ func (c *Conn) fill(ctx context.Context) error {
 	}
 	var n int
 	var err error
+	c.lendBuffer()
 	if c.raw != nil {
-		n, err = c.receive(ctx, nil)
+		n, err = c.receive(nil)
 	} else {
-		c.lendBuffer()
-		n, err = c.receive(ctx, c.buf.b[c.w:])
+		n, err = c.receive(c.buf.b[c.w:])
 	}
 	if err != nil {
 		return err
@@ -169,48 +169,64 @@ func (c *Conn) beforeWait() {
 
 // receive reads from the transport, into p, or for a raw transport into the
 // buffer if p is nil. It returns at least one byte or an error.
-func (c *Conn) receive(ctx context.Context, p []byte) (int, error) {
-	if err := c.readErr; err != nil {
-		return 0, c.broken(err)
+func (c *Conn) receive(p []byte) (int, error) {
+	if c.readErr != nil {
+		return 0, c.broken(c.readErr)
 	}
-	watched := c.watched(ctx)
-	if watched {
-		if err := c.readWatch.begin(c, ctx); err != nil {
-			return 0, err
+	if c.watched(c.readCtx) {
+		return c.receiveWatched(p)
+	}
+	if c.raw != nil {
+		return c.received(c.readRaw(p))
+	}
+	return c.received(c.readPlain(p))
+}
+
+// receiveWatched is receive under a context that may end.
+func (c *Conn) receiveWatched(p []byte) (n int, err error) {
+	ctx := c.readCtx
+	if err := c.readWatch.begin(c, ctx); err != nil {
+		return 0, err
+	}
+	if c.raw != nil {
+		n, err = c.readRaw(p)
+	} else {
+		n, err = c.readPlain(p)
+	}
+	c.readWatch.end(c)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil && c.sticky() == nil {
+		c.waiting.Store(0)
+		return 0, ctx.Err()
+	}
+	return c.received(n, err)
+}
+
+// readPlain reads from what is no raw transport.
+func (c *Conn) readPlain(p []byte) (n int, err error) {
+	for range 100 {
+		c.park()
+		if n, err = c.nc.Read(p); n > 0 || err != nil {
+			return n, err
 		}
 	}
-	var n int
-	var err error
-	for empty := 0; n == 0 && err == nil; empty++ {
-		if empty == 100 {
-			err = io.ErrNoProgress
-			break
-		}
-		if c.raw != nil {
-			n, err = c.readRaw(p)
-		} else {
-			c.park()
-			n, err = c.nc.Read(p)
-		}
-	}
+	return 0, io.ErrNoProgress
+}
+
+// received notes what a read gave and returns it for receive. An error that came
+// with bytes is for the next one.
+func (c *Conn) received(n int, err error) (int, error) {
 	if c.waiting.Load() != 0 {
 		c.waiting.Store(0)
 	}
-	if watched {
-		c.readWatch.end(c)
+	if n == 0 {
+		return 0, c.broken(err)
 	}
-	if n > 0 {
-		c.stats.bytesRead.Add(int64(n))
-		c.silence = 0
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			c.readErr = err
-		}
-		return n, nil
+	c.stats.bytesRead.Add(int64(n))
+	c.silence = 0
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.readErr = err
 	}
-	if watched && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil && c.sticky() == nil {
-		return 0, ctx.Err()
-	}
-	return 0, c.broken(err)
+	return n, nil
 }
 
 // broken ends the connection because the transport did, and returns the sticky
@@ -243,12 +259,12 @@ func (c *Conn) gone() error {
 
 // nextData reads up to the payload of the next data frame. Control frames on
 // the way are dealt with.
-func (c *Conn) nextData(ctx context.Context) error {
+func (c *Conn) nextData() error {
 	for {
 		if c.inControl {
 			left := int(c.recv.Left())
 			if c.w-c.r < left {
-				if err := c.fill(ctx); err != nil {
+				if err := c.fill(); err != nil {
 					return err
 				}
 				continue
@@ -277,7 +293,7 @@ func (c *Conn) nextData(ctx context.Context) error {
 			return c.fail(limited(err))
 		}
 		if n == 0 {
-			if err := c.fill(ctx); err != nil {
+			if err := c.fill(); err != nil {
 				return err
 			}
 			continue

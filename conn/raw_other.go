@@ -5,7 +5,7 @@ package conn
 // openRaw does nothing here: a connection keeps its buffer while it waits.
 func (c *Conn) openRaw() {}
 
-func (c *Conn) writeRaw(p []byte) (int, error) {
+func (c *Conn) writeRaw(p []byte, wait bool) (int, error) {
 	panic("websocket: no raw transport on this system")
 }
 

@@ -70,7 +70,16 @@ func (c *Conn) read(ctx context.Context, dst []byte, m memory) (MessageType, []b
 	if err := c.takeReader(ctx); err != nil {
 		return 0, nil, err
 	}
-	p, err := c.message(ctx, dst, m)
+	if c.idle() {
+		// A connection waits here most of its life. message would do it, too, but
+		// from here 2 KiB of stack are enough for it.
+		c.lent = false
+		if err := c.fill(); err != nil {
+			c.leaveReader()
+			return 0, nil, err
+		}
+	}
+	p, err := c.message(dst, m)
 	if err != nil {
 		c.leaveReader()
 		return 0, nil, err
@@ -82,14 +91,19 @@ func (c *Conn) read(ctx context.Context, dst []byte, m memory) (MessageType, []b
 	return MessageType(op), p, nil
 }
 
+// idle reports whether there is nothing to do before bytes come.
+func (c *Conn) idle() bool {
+	return c.r == c.w && !c.recv.Open() && !c.inData && !c.inControl && c.streaming == nil && !c.over.Load()
+}
+
 // message reads to the end of a message.
-func (c *Conn) message(ctx context.Context, dst []byte, m memory) ([]byte, error) {
+func (c *Conn) message(dst []byte, m memory) ([]byte, error) {
 	c.lent = false
-	if err := c.begin(ctx); err != nil {
+	if err := c.begin(); err != nil {
 		return nil, err
 	}
 	if !c.recv.Open() && !c.inData {
-		if err := c.nextData(ctx); err != nil {
+		if err := c.nextData(); err != nil {
 			return nil, err
 		}
 		if left := c.recv.Left(); c.head.Fin && left <= int64(c.w-c.r) && c.head.RSV == 0 {
@@ -118,17 +132,17 @@ func (c *Conn) message(ctx context.Context, dst []byte, m memory) ([]byte, error
 	}
 	c.saved = nil
 	if _, compressed := c.recv.Message(); compressed {
-		return c.inflate(ctx, dst, m)
+		return c.inflate(dst, m)
 	}
 	for {
 		if !c.inData {
-			if err := c.nextData(ctx); err != nil {
+			if err := c.nextData(); err != nil {
 				return nil, c.interrupted(dst, m, err)
 			}
 		}
 		for c.inData {
 			var err error
-			if dst, err = c.collect(ctx, dst, m); err != nil {
+			if dst, err = c.collect(dst, m); err != nil {
 				return nil, c.interrupted(dst, m, err)
 			}
 		}
@@ -140,7 +154,7 @@ func (c *Conn) message(ctx context.Context, dst []byte, m memory) ([]byte, error
 
 // begin makes the connection ready for the next message: the rest of one that
 // a Reader was given is skipped.
-func (c *Conn) begin(ctx context.Context) error {
+func (c *Conn) begin() error {
 	if c.over.Load() {
 		return c.gone()
 	}
@@ -149,7 +163,7 @@ func (c *Conn) begin(ctx context.Context) error {
 		// if this is interrupted.
 		skipped := &messageReader{c: c}
 		c.streaming = skipped
-		if err := skipped.skip(ctx); err != nil {
+		if err := skipped.skip(); err != nil {
 			return err
 		}
 		c.streaming = nil
@@ -172,11 +186,11 @@ func (c *Conn) interrupted(dst []byte, m memory, err error) error {
 
 // collect appends bytes of the frame's payload to dst, as many as have come or
 // as one read gives.
-func (c *Conn) collect(ctx context.Context, dst []byte, m memory) ([]byte, error) {
+func (c *Conn) collect(dst []byte, m memory) ([]byte, error) {
 	left := c.recv.Left()
 	if c.r == c.w && left > 0 && left < int64(c.bufSize) {
 		// What comes behind a small rest is welcome in the same read.
-		return dst, c.fill(ctx)
+		return dst, c.fill()
 	}
 	dst = c.grow(dst, left, m)
 	end := len(dst)
@@ -189,7 +203,7 @@ func (c *Conn) collect(ctx context.Context, dst []byte, m memory) ([]byte, error
 	if n == 0 && left > 0 {
 		c.beforeWait()
 		var err error
-		if n, err = c.receive(ctx, free); err != nil {
+		if n, err = c.receive(free); err != nil {
 			return dst, err
 		}
 	}
@@ -243,11 +257,11 @@ func (c *Conn) Reader(ctx context.Context) (MessageType, io.Reader, error) {
 	}
 	defer c.leaveReader()
 	c.lent = false
-	if err := c.begin(ctx); err != nil {
+	if err := c.begin(); err != nil {
 		return 0, nil, err
 	}
 	if !c.recv.Open() && !c.inData && c.saved == nil {
-		if err := c.nextData(ctx); err != nil {
+		if err := c.nextData(); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -286,7 +300,7 @@ func (r *messageReader) readUnder(ctx context.Context, p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := r.read(ctx, p)
+	n, err := r.read(p)
 	if err == io.EOF {
 		r.eof = true
 		c.streaming = nil
@@ -297,7 +311,7 @@ func (r *messageReader) readUnder(ctx context.Context, p []byte) (int, error) {
 }
 
 // read returns bytes of the message, or io.EOF at its end.
-func (r *messageReader) read(ctx context.Context, p []byte) (int, error) {
+func (r *messageReader) read(p []byte) (int, error) {
 	c := r.c
 	if len(c.saved) > 0 {
 		n := copy(p, c.saved)
@@ -306,20 +320,20 @@ func (r *messageReader) read(ctx context.Context, p []byte) (int, error) {
 	}
 	c.saved = nil
 	if _, compressed := c.recv.Message(); compressed {
-		return c.inflated(ctx, p)
+		return c.inflated(p)
 	}
 	for {
 		if !c.inData {
 			if !c.recv.Open() {
 				return 0, io.EOF
 			}
-			if err := c.nextData(ctx); err != nil {
+			if err := c.nextData(); err != nil {
 				return 0, err
 			}
 		}
 		left := c.recv.Left()
 		if c.r == c.w && left > 0 && int64(len(p)) < min(left, int64(c.bufSize)) {
-			if err := c.fill(ctx); err != nil {
+			if err := c.fill(); err != nil {
 				return 0, err
 			}
 		}
@@ -332,7 +346,7 @@ func (r *messageReader) read(ctx context.Context, p []byte) (int, error) {
 		if n == 0 && left > 0 {
 			c.beforeWait()
 			var err error
-			if n, err = c.receive(ctx, free); err != nil {
+			if n, err = c.receive(free); err != nil {
 				return 0, err
 			}
 		}
@@ -346,14 +360,14 @@ func (r *messageReader) read(ctx context.Context, p []byte) (int, error) {
 }
 
 // skip reads to the end of the message. It keeps nothing.
-func (r *messageReader) skip(ctx context.Context) error {
+func (r *messageReader) skip() error {
 	if r.eof {
 		return nil
 	}
 	b := getBuffer(minReadBuffer)
 	defer putBuffer(b)
 	for {
-		if _, err := r.read(ctx, b.b); err == io.EOF {
+		if _, err := r.read(b.b); err == io.EOF {
 			r.eof = true
 			return nil
 		} else if err != nil {

@@ -41,23 +41,40 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	if err := c.mayBegin(ctx); err != nil {
 		return err
 	}
-	m := packed{payload: p}
 	if c.compresses(t, p) {
-		m = c.pack(t, p)
-		defer m.free()
+		return c.writePacked(ctx, t, op, p)
 	}
+	return c.write(ctx, op, &packed{payload: p})
+}
+
+// writePacked is Write for a message that is to be compressed.
+func (c *Conn) writePacked(ctx context.Context, t MessageType, op frame.Opcode, p []byte) error {
+	m := c.pack(t, p)
+	defer m.free()
+	return c.write(ctx, op, &m)
+}
+
+// write is the rest of Write. From here to the system call the stack is kept
+// shallow, as on the way to a read.
+func (c *Conn) write(ctx context.Context, op frame.Opcode, m *packed) error {
 	c.mu.Lock()
 	if err := c.refuseWrite(); err != nil {
 		c.mu.Unlock()
 		return err
 	}
 	if c.busy || c.open || c.queue.head != nil || m.late {
-		e := c.newWaiter(kindFrame, op, true, m)
-		c.queue.push(e)
-		return c.await(ctx, e)
+		return c.waitAndWrite(ctx, op, m)
 	}
 	start := len(c.out)
-	if err := c.encode(op, true, m); err != nil {
+	var err error
+	if len(m.payload) < largeBytes && c.o.Trace == nil {
+		// encode would do the same.
+		c.reserve(frame.MaxHeader + len(m.payload))
+		c.out, err = c.sender.Append(c.out, op, true, m.rsv, m.payload)
+	} else {
+		err = c.encode(op, true, m)
+	}
+	if err != nil {
 		c.mu.Unlock()
 		return err
 	}
@@ -71,7 +88,18 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	c.ownStart = start
 	c.writeBegins()
 	c.mu.Unlock()
-	err, alive := c.transmit(ctx)
+	alive := false
+	if c.raw != nil && c.tail == nil && !c.watched(ctx) {
+		// transmit would do the same.
+		var n int
+		n, err = c.writeRaw(c.out, true)
+		c.stats.bytesWritten.Add(int64(n))
+		if err == nil {
+			c.out = c.out[:0]
+		}
+	} else {
+		err, alive = c.transmit(ctx)
+	}
 	if alive && err != nil {
 		c.mu.Lock()
 		c.stats.messagesWritten--
@@ -82,6 +110,14 @@ func (c *Conn) Write(ctx context.Context, t MessageType, p []byte) error {
 	}
 	c.release()
 	return err
+}
+
+// waitAndWrite is write when it is not its turn. It is called under mu and
+// unlocks it.
+func (c *Conn) waitAndWrite(ctx context.Context, op frame.Opcode, m *packed) error {
+	e := c.newWaiter(kindFrame, op, true, *m)
+	c.queue.push(e)
+	return c.await(ctx, e)
 }
 
 // mayBegin returns why a call under ctx may not begin: the connection's end before
@@ -398,28 +434,31 @@ func (c *Conn) refuseWrite() error {
 // encode appends a frame to what waits to be written. A large payload is not
 // copied: it becomes the tail. Under mu, by whoever is busy or, if m is not late,
 // while nobody is.
-func (c *Conn) encode(op frame.Opcode, fin bool, m packed) error {
-	late := m.late
-	if late {
+func (c *Conn) encode(op frame.Opcode, fin bool, m *packed) (err error) {
+	p := m.payload
+	large := len(p) >= largeBytes
+	if m.late {
 		// It takes its time, and out is ours while we are busy.
 		c.mu.Unlock()
-		m = c.compressor.squeeze(m)
+		now := c.compressor.squeeze(p)
 		c.mu.Lock()
-		defer m.free()
+		defer now.free()
+		m, p, large = &now, now.payload, false
 	}
-	p := m.payload
-	large := len(p) >= largeBytes && !late
-	t := c.o.Trace
-	if !large && (t == nil || t.Sent == nil) {
-		c.reserve(frame.MaxHeader + len(p))
-		out, err := c.sender.Append(c.out, op, fin, m.rsv, p)
-		if err != nil {
-			c.compressor.forget()
-		}
-		c.out = out
-		return err
+	if t := c.o.Trace; large || t != nil && t.Sent != nil {
+		return c.encodeHeader(op, fin, m.rsv, p, large)
 	}
-	h, err := c.sender.Next(op, fin, m.rsv, p)
+	c.reserve(frame.MaxHeader + len(p))
+	c.out, err = c.sender.Append(c.out, op, fin, m.rsv, p)
+	if err != nil {
+		c.compressor.forget()
+	}
+	return err
+}
+
+// encodeHeader is encode for what is traced, or is not copied if it is large.
+func (c *Conn) encodeHeader(op frame.Opcode, fin bool, rsv uint8, p []byte, large bool) error {
+	h, err := c.sender.Next(op, fin, rsv, p)
 	if err != nil {
 		c.compressor.forget()
 		return err
@@ -432,7 +471,7 @@ func (c *Conn) encode(op frame.Opcode, fin bool, m packed) error {
 		c.reserve(frame.MaxHeader + len(p))
 		c.out = frame.AppendFrame(c.out, h, p)
 	}
-	if t != nil && t.Sent != nil {
+	if t := c.o.Trace; t != nil && t.Sent != nil {
 		c.traced = append(c.traced, tracedFrame{head: h, start: append([]byte(nil), p[:min(len(p), TraceBytes)]...)})
 	}
 	return nil
@@ -499,9 +538,17 @@ func (c *Conn) transmit(ctx context.Context) (err error, alive bool) {
 
 // writeOut writes out and tail and returns how many bytes of them were taken.
 func (c *Conn) writeOut() (int, error) {
-	if c.tail == nil {
-		return c.nc.Write(c.out)
+	switch {
+	case c.tail != nil:
+		return c.writeTail()
+	case c.raw != nil:
+		return c.writeRaw(c.out, true)
 	}
+	return c.nc.Write(c.out)
+}
+
+// writeTail is writeOut with a tail.
+func (c *Conn) writeTail() (int, error) {
 	if c.vectored && !c.tailHead.Masked {
 		c.iovArray = [2][]byte{c.out, c.tail}
 		c.iov = c.iovArray[:]
@@ -552,7 +599,7 @@ func (c *Conn) flushWaiting() {
 	c.writeBegins()
 	whole := c.tail == nil
 	c.mu.Unlock()
-	n, err := c.writeRaw(c.out)
+	n, err := c.writeRaw(c.out, false)
 	c.stats.bytesWritten.Add(int64(n))
 	if err == nil && n == len(c.out) && whole {
 		c.out = c.out[:0]
@@ -713,11 +760,11 @@ func (c *Conn) gather() {
 	}
 	if c.pongDue {
 		c.pongDue = false
-		c.encode(frame.OpPong, true, packed{payload: c.pong})
+		c.encode(frame.OpPong, true, &packed{payload: c.pong})
 	}
 	if c.pingDue {
 		c.pingDue = false
-		c.encode(frame.OpPing, true, packed{payload: c.nextPing()})
+		c.encode(frame.OpPing, true, &packed{payload: c.nextPing()})
 	}
 	for e := c.urgent.head; e != nil && c.tail == nil; e = c.urgent.head {
 		c.urgent.remove(e)
@@ -734,7 +781,7 @@ func (c *Conn) gather() {
 	if c.closeDue && c.tail == nil && (c.open || c.queue.head == nil) {
 		// An open message cannot be finished any more; what waits behind it is
 		// lost with it.
-		c.encode(frame.OpClose, true, packed{payload: c.closePayload})
+		c.encode(frame.OpClose, true, &packed{payload: c.closePayload})
 		c.closeDue = false
 		c.failQueued(c.closeErr)
 	}
@@ -745,7 +792,7 @@ func (c *Conn) take(e *entry) {
 	e.begin, e.before, e.traced = len(c.out), c.sender, len(c.traced)
 	if e.late {
 		c.taken.push(e) // its context may end meanwhile
-		if err := c.encode(e.op, e.fin, packed{payload: e.payload, late: true}); err != nil {
+		if err := c.encode(e.op, e.fin, &packed{payload: e.payload, late: true}); err != nil {
 			c.finish(e, err)
 			return
 		}
@@ -779,7 +826,7 @@ func (c *Conn) take(e *entry) {
 		}
 		c.stats.messagesWritten++
 	case kindFrame:
-		if err := c.encode(e.op, e.fin, packed{payload: e.payload, rsv: e.rsv}); err != nil {
+		if err := c.encode(e.op, e.fin, &packed{payload: e.payload, rsv: e.rsv}); err != nil {
 			e.ready <- verdict{err: err}
 			return
 		}

@@ -57,12 +57,17 @@ func (s *Sender) Append(dst []byte, op Opcode, fin bool, rsv uint8, payload []by
 	if s.Role == Server {
 		return append(appendLength(dst, b0, b1, int64(len(payload))), payload...), nil
 	}
-	key := mask.NewKey() // as in Next
-	dst = append(appendLength(dst, b0, maskBit, int64(len(payload))), key[:]...)
+	return appendMasked(appendLength(dst, b0, maskBit, int64(len(payload))), payload), nil
+}
+
+// appendMasked appends a new key and the payload masked with it, as in Next.
+func appendMasked(dst, payload []byte) []byte {
+	key := mask.NewKey()
+	dst = append(dst, key[:]...)
 	start := len(dst)
 	dst = append(dst, payload...)
 	mask.XOR(dst[start:], key, 0)
-	return dst, nil
+	return dst
 }
 
 // AppendFrame appends a header and its payload to dst without any check. The

@@ -26,12 +26,9 @@ func rfc6455Options() *conn.AcceptOptions {
 func rfc6455Handler() func(context.Context, *conn.Conn) error {
 	var layer group.Layer
 	return func(ctx context.Context, c *conn.Conn) error {
-		reply := c.Write
 		switch c.Request().URL.Path {
 		case "/pub":
-			reply = func(ctx context.Context, t conn.MessageType, p []byte) error {
-				return layer.Send(ctx, "sub", t, p)
-			}
+			return rfc6455Publish(ctx, c, &layer)
 		case "/sub":
 			if err := layer.Add(ctx, "sub", c); err != nil {
 				return err
@@ -41,10 +38,22 @@ func rfc6455Handler() func(context.Context, *conn.Conn) error {
 			if err != nil {
 				return err
 			}
-			if err := reply(ctx, m.Type, m.Data); err != nil {
+			if err := c.Write(ctx, m.Type, m.Data); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
+}
+
+func rfc6455Publish(ctx context.Context, c *conn.Conn, layer *group.Layer) error {
+	for m, err := range c.Messages(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := layer.Send(ctx, "sub", m.Type, m.Data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
