@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -31,20 +32,23 @@ func Accept(w http.ResponseWriter, r *http.Request, o *AcceptOptions) (*Conn, er
 }
 
 // Handler returns an http.Handler that accepts connections and calls f for
-// each, in a goroutine of its own. ServeHTTP returns when the opening handshake
-// is over, so that net/http's memory for a request, and what middleware holds, is
-// not held as long as the connection lives; to count or limit connections wrap f,
-// not the handler. ctx is the connection's Context. When f returns, the connection
-// is closed: with 1000 for nil, with its code and reason for a [*CloseError] that
-// f made, with 1001 for [ErrShutdown], and with 1011 for any other error, which
-// the peer does not see, and for a panic, which is logged, if it is not
-// http.ErrAbortHandler, and ends this connection alone. An error that ended the
-// connection already, as those of Read do, is fine to return.
+// each, in the goroutine of the request, or in one of its own with
+// [AcceptOptions.Detached]. ctx is the connection's Context. When f returns, the
+// connection is closed: with 1000 for nil, with its code and reason for a
+// [*CloseError] that f made, with 1001 for [ErrShutdown], and with 1011 for any
+// other error, which the peer does not see, and for a panic, which is logged, if
+// it is not http.ErrAbortHandler, and ends this connection alone. An error that
+// ended the connection already, as those of Read do, is fine to return.
 func Handler(f func(ctx context.Context, c *Conn) error, o *AcceptOptions) http.Handler {
 	a := newAcceptor(o)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, err := a.accept(w, r); err == nil {
+		c, err := a.accept(w, r)
+		switch {
+		case err != nil:
+		case a.detached:
 			go c.run(f)
+		default:
+			c.run(f)
 		}
 	})
 }
@@ -65,10 +69,14 @@ func (c *Conn) run(f func(ctx context.Context, c *Conn) error) {
 	code, reason = c.codeFor(f(c.ctx, c))
 }
 
-// logPanic logs a panic, but for http.ErrAbortHandler, as net/http does. A
-// deferred function calls it.
+// logPanic logs a panic, but for http.ErrAbortHandler, as net/http does: also
+// without a Logger. A deferred function calls it.
 func (o *Options) logPanic(where string, remote net.Addr, v any) {
-	if l := o.Logger; l != nil && v != http.ErrAbortHandler {
+	l := o.Logger
+	if l == nil {
+		l = slog.Default()
+	}
+	if v != http.ErrAbortHandler {
 		l.Error("websocket: panic in "+where, "remote", remote, "panic", v, "stack", string(debug.Stack()))
 	}
 }
@@ -163,9 +171,7 @@ func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (c *Conn, err 
 	}
 	nc.SetDeadline(time.Time{})
 
-	c = newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, early)
-	c.keepRequest(r)
-	return c, nil
+	return newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, r, early), nil
 }
 
 // innermost returns the one that hides what it wraps, if anything.

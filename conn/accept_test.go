@@ -739,43 +739,75 @@ func TestAcceptLogsNothing(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, []string{""}, book.take())
 
-		connect = at.start(t, func(context.Context, *Conn) error { panic("on purpose") }, nil)
-		connect().open("/").expectClose(frame.CloseInternalError)
+		connect = at.start(t, serveEcho, nil)
+		book.asDefault(t)
 		refused := connect()
 		refused.write([]byte(asking("/", "Origin: https://example.org")))
 		refused.refused(http.StatusForbidden)
+		p = connect().open("/")
+		p.hello()
+		p.nc.Close()
+		synctest.Wait()
+		require.Equal(t, []string{""}, book.take())
 	})
 }
 
-// ServeHTTP does not last as long as the connection does, and the request's
-// context does not end it.
-func TestHandlerOutlivesRequest(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		running, end := make(chan context.Context, 1), make(chan bool)
-		h := Handler(func(ctx context.Context, c *Conn) error {
-			running <- ctx
-			<-end
-			return nil
-		}, nil)
-		ours, theirs := net.Pipe()
-		ctx, cancel := context.WithCancel(t.Context())
-		served := make(chan bool)
-		go func() {
-			h.ServeHTTP(lender{httptest.NewRecorder(), theirs}, openingRequest().WithContext(ctx))
-			cancel()
-			close(served)
-		}()
-		resp, err := http.ReadResponse(bufio.NewReader(ours), nil)
-		require.NoError(t, err)
-		require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
-		<-served
-		live := <-running
+// A panic is never passed over in silence.
+func TestPanicWithoutLogger(t *testing.T) {
+	everyPlace(t, func(t *testing.T, at place) {
+		var book logbook
+		book.asDefault(t)
+		connect := at.start(t, func(context.Context, *Conn) error { panic("on purpose") }, nil)
+		connect().open("/").expectClose(frame.CloseInternalError)
 		synctest.Wait()
-		require.NoError(t, live.Err())
-		close(end)
-		p := &peer{t: t, nc: ours, role: frame.Client, recv: frame.Receiver{Role: frame.Client}}
-		code, _ := p.answerClose()
-		require.Equal(t, frame.CloseNormal, code)
-		<-live.Done()
+		require.Equal(t, []string{`level=ERROR msg="websocket: panic in a connection's function" remote=client panic="on purpose" stack="of the panic"`}, book.take())
 	})
+}
+
+// The function runs as long as ServeHTTP does, so that what middleware lends to
+// the request is there for it, unless it is detached. The end of the request's
+// context is not the connection's.
+func TestHandlerAndRequest(t *testing.T) {
+	for _, detached := range []bool{false, true} {
+		bubble(t, fmt.Sprintf("detached=%v", detached), func(t *testing.T) {
+			type key struct{}
+			running, end := make(chan context.Context, 1), make(chan bool)
+			h := Handler(func(ctx context.Context, c *Conn) error {
+				running <- ctx
+				<-end
+				return nil
+			}, &AcceptOptions{Detached: detached})
+			ours, theirs := net.Pipe()
+			ctx, cancel := context.WithCancel(t.Context())
+			room := "general" // as a router keeps it for the next request
+			served := make(chan bool)
+			go func() {
+				defer close(served)
+				ctx := context.WithValue(ctx, key{}, &room)
+				h.ServeHTTP(lender{httptest.NewRecorder(), theirs}, openingRequest().WithContext(ctx))
+				room = "taken back"
+			}()
+			resp, err := http.ReadResponse(bufio.NewReader(ours), nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+			live := <-running
+			synctest.Wait()
+			select {
+			case <-served:
+				require.True(t, detached)
+			default:
+				require.False(t, detached)
+				require.Equal(t, "general", *live.Value(key{}).(*string))
+			}
+			cancel()
+			synctest.Wait()
+			require.NoError(t, live.Err())
+			close(end)
+			p := &peer{t: t, nc: ours, role: frame.Client, recv: frame.Receiver{Role: frame.Client}}
+			code, _ := p.answerClose()
+			require.Equal(t, frame.CloseNormal, code)
+			<-served
+			<-live.Done()
+		})
+	}
 }

@@ -175,12 +175,12 @@ type deadliner interface {
 // deadlines, which nobody else may then set. Otherwise a context that ends
 // while a call is blocked ends the connection.
 func New(rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options) *Conn {
-	return newConn(context.Background(), rwc, role, a, o.resolved(), nil)
+	return newConn(context.Background(), rwc, role, a, o.resolved(), nil, nil)
 }
 
-// newConn makes a connection. early are bytes that were read with the opening
-// handshake; o is resolved.
-func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options, early []byte) *Conn {
+// newConn makes a connection. r is the request of the opening handshake, if there
+// was one, and early are bytes that were read with it; o is resolved.
+func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options, r *http.Request, early []byte) *Conn {
 	if a == nil {
 		a = &handshake.Agreement{}
 	}
@@ -214,6 +214,9 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 		c.compress(a.Deflate)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(parent)
+	if r != nil {
+		c.keepRequest(r)
+	}
 	c.flusher = c.flushQueued
 	if len(early) > 0 {
 		c.buf = getBuffer(max(len(early), minReadBuffer))
@@ -232,8 +235,9 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 func (c *Conn) now() time.Duration { return time.Since(c.start) + 1 }
 
 // Context returns a context that lives as long as the connection and has the
-// values of the request's context. Its cause (context.Cause) is the error that
-// ended the connection. Passing it to the methods of this connection costs
+// values of the request's context, but not its end: to end connections from
+// outside there are Close and [Tracker]. Its cause (context.Cause) is the error
+// that ended the connection. Passing it to the methods of this connection costs
 // nothing.
 func (c *Conn) Context() context.Context { return c.ctx }
 

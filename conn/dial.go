@@ -205,9 +205,7 @@ func (d *dialer) connect(ctx, parent context.Context, nc net.Conn, resp *http.Re
 		}
 		rwc = nc
 	}
-	c := newConn(context.WithoutCancel(parent), rwc, frame.Client, agreement, d.options, early)
-	c.keepRequest(resp.Request)
-	return c, nil
+	return newConn(context.WithoutCancel(parent), rwc, frame.Client, agreement, d.options, resp.Request, early), nil
 }
 
 // buffered returns what net/http has read behind the response. It stands in a
@@ -367,9 +365,7 @@ func (d *dialer) client(parent context.Context, nc net.Conn, rawURL string) (c *
 	if err != nil {
 		return nil, refused(err, resp)
 	}
-	c = newConn(context.WithoutCancel(parent), nc, frame.Client, agreement, d.options, early)
-	c.keepRequest(req)
-	return c, nil
+	return newConn(context.WithoutCancel(parent), nc, frame.Client, agreement, d.options, req, early), nil
 }
 
 // response reads the response to req, and returns what came behind it.

@@ -245,6 +245,31 @@ func TestSendMaxAge(t *testing.T) {
 	})
 }
 
+// So it is where a message is compressed only when its turn has come.
+func TestSendMaxAgeTakeover(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		o := &Options{QueueMaxAge: time.Second, WriteTimeout: -1, Keepalive: -1, Compression: &Compression{Takeover: true, Threshold: 1}}
+		client, server := Pipe(o, o)
+		filling := startErr(func() error {
+			return client.Write(context.Background(), Binary.Uncompressed(), make([]byte, 1<<20))
+		})
+		synctest.Wait()
+		require.NoError(t, client.Send(Text, []byte("too old")))
+		<-time.After(time.Nanosecond)
+		require.NoError(t, client.Send(Text, []byte("not too old")))
+		<-time.After(time.Second)
+		_, _, err := server.Read(server.Context())
+		require.NoError(t, err)
+		require.NoError(t, (<-filling).err)
+		_, p, err := server.Read(server.Context())
+		require.NoError(t, err)
+		require.Equal(t, "not too old", string(p))
+		require.Equal(t, int64(1), client.Stats().Dropped)
+		client.CloseNow()
+		server.CloseNow()
+	})
+}
+
 // A peer that never reads costs its queue and what is under way, until the write
 // timeout.
 func TestSendPeerNeverReads(t *testing.T) {

@@ -2,7 +2,6 @@ package conn
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,7 +32,7 @@ func Server(nc net.Conn, o *AcceptOptions) (*Conn, error) {
 }
 
 // Serve accepts connections from ln, answers their opening handshakes, and calls
-// f for each connection in a goroutine of its own, as [Handler] does. It returns
+// f for each connection as [Handler] does, in a goroutine of its own. It returns
 // when ln fails for good: to stop it, close ln, and use a [Tracker] to close the
 // connections. The error is net.ErrClosed then. A connection costs no more
 // memory than it must: there is no net/http server behind it.
@@ -155,9 +154,7 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 	nc.SetDeadline(time.Time{})
 	// Frames may have come in the same segment as the request.
 	early, _ := br.Peek(br.Buffered())
-	c := newConn(context.Background(), nc, frame.Server, agreement, a.options, bytes.Clone(early))
-	c.keepRequest(r)
-	return c, nil, nil
+	return newConn(context.Background(), nc, frame.Server, agreement, a.options, r, early), nil, nil
 }
 
 // badRequest says what was wrong with a request that could not be read, and
@@ -193,7 +190,8 @@ func notHTTP(err error) *handshake.Error {
 }
 
 // checkFields refuses the header fields that net/http's server refuses and
-// ReadRequest does not. (RFC 9112, sections 3.2 and 5.1)
+// ReadRequest does not. One it cannot see: a Host that is missing where the target
+// names one. (RFC 9112, sections 3.2 and 5.1)
 func checkFields(r *http.Request) error {
 	for _, c := range []byte(r.Host) {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!$%&'()*+,-.:;=[]_~", c) >= 0) {

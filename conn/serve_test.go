@@ -255,6 +255,17 @@ func (l *logbook) logger() *slog.Logger {
 	}}))
 }
 
+// asDefault has what is logged without a Logger come here until the test ends.
+func (l *logbook) asDefault(t *testing.T) {
+	logger, out, flags := slog.Default(), log.Writer(), log.Flags()
+	slog.SetDefault(l.logger())
+	t.Cleanup(func() {
+		slog.SetDefault(logger)
+		log.SetOutput(out)
+		log.SetFlags(flags)
+	})
+}
+
 // take returns the lines since the last call.
 func (l *logbook) take() []string {
 	l.mu.Lock()

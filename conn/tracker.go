@@ -18,8 +18,8 @@ var ErrShutdown = errors.New("websocket: the server is shutting down")
 // Tracker knows the connections that live, so that a server can be shut down:
 // net/http forgets a connection at the upgrade, and http.Server.Shutdown does not
 // wait for it. Put one into [Options.Tracker] and call Shutdown beside that of the
-// http.Server. The zero value is ready; after Shutdown it refuses connections for
-// good. Its methods may be called from any goroutine.
+// http.Server. The zero value is ready; after Shutdown it refuses handshakes for
+// good, and closes what else is added. Its methods may be called from any goroutine.
 type Tracker struct {
 	// Drain is the time over which Shutdown spreads the Close frames, so that
 	// not all clients connect elsewhere at the same moment. The default 0 sends
@@ -30,6 +30,7 @@ type Tracker struct {
 	conns    map[*Conn]struct{}
 	handlers int // and the handshakes that were accepted but are not conns yet
 	draining bool
+	cut      bool          // a Shutdown's time was over
 	idle     chan struct{} // closed when the last connection is gone; nil: nobody waits
 }
 
@@ -51,6 +52,13 @@ func (t *Tracker) Shutdown(ctx context.Context) error {
 	for c := range t.conns {
 		conns = append(conns, c)
 	}
+	if t.idle != nil {
+		select {
+		case <-t.idle:
+			t.idle = nil // of an earlier Shutdown: there may be new ones
+		default:
+		}
+	}
 	if t.idle == nil {
 		t.idle = make(chan struct{})
 		t.checkIdle()
@@ -71,6 +79,7 @@ func (t *Tracker) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
+	t.cut = true
 	conns = conns[:0]
 	for c := range t.conns {
 		conns = append(conns, c)
@@ -119,10 +128,13 @@ func (t *Tracker) add(c *Conn) {
 		t.conns = make(map[*Conn]struct{})
 	}
 	t.conns[c] = struct{}{}
-	draining := t.draining
+	draining, cut := t.draining, t.cut
 	t.mu.Unlock()
-	if draining {
-		// Its handshake was accepted just before Shutdown.
+	// Its handshake was accepted just before Shutdown.
+	switch {
+	case cut:
+		c.CloseNow()
+	case draining:
 		go c.Close(frame.CloseGoingAway, "")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -247,4 +248,61 @@ func TestTrackerShutdownHandshake(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A handshake that becomes a connection when Shutdown's time is over is cut off.
+func TestTrackerShutdownTooLate(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		var tracker Tracker
+		ours, theirs := net.Pipe()
+		h := Handler(serveEcho, &AcceptOptions{Options: Options{Tracker: &tracker}})
+		go h.ServeHTTP(lender{httptest.NewRecorder(), theirs}, openingRequest())
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Equal(t, context.DeadlineExceeded, tracker.Shutdown(ctx))
+		br := bufio.NewReader(ours)
+		_, err := http.ReadResponse(br, nil)
+		require.NoError(t, err)
+		_, err = br.ReadByte()
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, tracker.Shutdown(t.Context()))
+	})
+}
+
+// Every Shutdown waits, for what was added after the one before, too.
+func TestTrackerShutdownAgain(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		var tracker Tracker
+		require.NoError(t, tracker.Shutdown(t.Context()))
+		_, p := newPeer(t, frame.Server, &Options{Tracker: &tracker})
+		shutdown := startErr(func() error { return tracker.Shutdown(t.Context()) })
+		synctest.Wait()
+		require.Empty(t, shutdown)
+		code, _ := p.answerClose()
+		require.Equal(t, frame.CloseGoingAway, code)
+		require.NoError(t, (<-shutdown).err)
+		require.Zero(t, tracker.Len())
+	})
+}
+
+// Whoever is given a connection finds its request, at once.
+func TestTrackerRequest(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		var tracker Tracker
+		requests := make(chan *http.Request, 1)
+		trace := &Trace{Sent: func(c *Conn, h frame.Header, _ []byte) { requests <- c.Request() }}
+		ours, theirs := net.Pipe()
+		h := Handler(serveEcho, &AcceptOptions{Options: Options{Tracker: &tracker, Trace: trace}})
+		go h.ServeHTTP(lender{httptest.NewRecorder(), theirs}, openingRequest())
+		synctest.Wait()
+		shutdown := startErr(func() error { return tracker.Shutdown(t.Context()) })
+		synctest.Wait()
+		_, err := http.ReadResponse(bufio.NewReader(ours), nil)
+		require.NoError(t, err)
+		p := &peer{t: t, nc: ours, role: frame.Client, recv: frame.Receiver{Role: frame.Client}}
+		p.answerClose()
+		require.NoError(t, (<-shutdown).err)
+		require.Equal(t, "example.com", (<-requests).Host)
+	})
 }

@@ -789,6 +789,11 @@ func (c *Conn) gather() {
 
 // take encodes one entry. Under mu, by whoever is busy.
 func (c *Conn) take(e *entry) {
+	if maxAge := c.o.QueueMaxAge; maxAge > 0 && e.kind == kindQueued && c.now()-e.at > maxAge {
+		c.stats.dropped++
+		c.freeQueued(e)
+		return
+	}
 	e.begin, e.before, e.traced = len(c.out), c.sender, len(c.traced)
 	if e.late {
 		c.taken.push(e) // its context may end meanwhile
@@ -806,11 +811,6 @@ func (c *Conn) take(e *entry) {
 		e.ready <- verdict{}
 		return
 	case kindQueued:
-		if maxAge := c.o.QueueMaxAge; maxAge > 0 && c.now()-e.at > maxAge {
-			c.stats.dropped++
-			c.freeQueued(e)
-			return
-		}
 		if t := c.o.Trace; t != nil && t.Sent != nil {
 			h, n, _ := frame.ParseHeader(e.payload)
 			start := append([]byte(nil), e.payload[n:min(len(e.payload), n+TraceBytes)]...)

@@ -16,7 +16,9 @@ func serveRFC6455(ln net.Listener) error {
 
 // serveRFC6455HTTP is this library under net/http.
 func serveRFC6455HTTP(ln net.Listener) error {
-	return http.Serve(ln, conn.Handler(rfc6455Handler(), rfc6455Options()))
+	o := rfc6455Options()
+	o.Detached = true
+	return http.Serve(ln, conn.Handler(rfc6455Handler(), o))
 }
 
 func rfc6455Options() *conn.AcceptOptions {
