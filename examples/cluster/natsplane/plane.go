@@ -12,8 +12,8 @@
 //
 // Nothing is stored: what is sent while a process is cut off is lost to it, and
 // Receive tells of a gap in all groups when it has connected and subscribed again.
-// It tells of one in a group as well when messages came faster than they were
-// received, and NATS dropped some.
+// When messages came faster than they were received, and some were dropped, it
+// tells of a gap in their groups, behind the messages that had come before.
 package natsplane
 
 import (
@@ -51,14 +51,15 @@ type Options struct {
 	// MaxWait bounds the random time between two attempts to connect. The default
 	// is 2 s.
 	MaxWait time.Duration
-	// Pending is how many messages wait for Receive at most. The default is 65536.
+	// Pending is how many messages wait for Receive at most; what comes then is
+	// dropped. The default is 65536.
 	Pending int
 	// Logger, if set, is told when the connection is lost and found.
 	Logger *slog.Logger
 }
 
-// Plane is a Backplane over NATS. All methods may be called from any goroutine.
-// Close it when nothing uses it any more.
+// Plane is a Backplane over NATS. All methods may be called from any goroutine,
+// Receive by one at a time. Close it when nothing uses it any more.
 type Plane struct {
 	o        Options
 	nc       *nats.Conn
@@ -71,8 +72,9 @@ type Plane struct {
 
 // subscription is a group from Subscribe to Unsubscribe.
 type subscription struct {
-	sub *nats.Subscription
-	on  int64 // the connection that it was confirmed on; -1: none so far
+	sub     *nats.Subscription
+	on      int64 // the connection that it was confirmed on; -1: none so far
+	dropped int   // messages, of which Receive has told
 }
 
 var _ group.Backplane = (*Plane)(nil)
@@ -114,7 +116,9 @@ func New(urls string, o *Options) (*Plane, error) {
 		nats.ConnectHandler(connected),
 		nats.ReconnectHandler(connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { p.warn("natsplane: no connection", "error", err) }),
-		nats.ErrorHandler(p.failed),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			p.warn("natsplane: an error of the connection", "error", err)
+		}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("natsplane: %w", err)
@@ -183,7 +187,7 @@ func (p *Plane) Subscribe(ctx context.Context, group string) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.subs[group] = &subscription{sub, on}
+	p.subs[group] = &subscription{sub: sub, on: on}
 	return nil
 }
 
@@ -237,16 +241,6 @@ func (p *Plane) connected() {
 	p.lost(groups)
 }
 
-// failed is called with errors that belong to no call.
-func (p *Plane) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
-	p.warn("natsplane: an error of the connection", "error", err)
-	if sub != nil && errors.Is(err, nats.ErrSlowConsumer) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.lost([]string{p.group(sub.Subject)})
-	}
-}
-
 // lost has Receive tell of a gap in these groups. Under mu.
 func (p *Plane) lost(groups []string) {
 	select {
@@ -259,14 +253,46 @@ func (p *Plane) lost(groups []string) {
 	}
 }
 
+// dropped returns the groups of which more messages have been dropped than it has
+// told before. An error of NATS would not do: there is none for what is dropped
+// after it, until the group has another message that is not.
+func (p *Plane) dropped() (groups []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for group, s := range p.subs {
+		if n, err := s.sub.Dropped(); err == nil && n > s.dropped {
+			s.dropped = n
+			groups = append(groups, group)
+		}
+	}
+	return groups
+}
+
 // Receive is as [group.Backplane] says. It returns when ctx ends, and when the
 // Plane is closed.
 func (p *Plane) Receive(ctx context.Context, deliver func(group string, m []byte), gap func(groups ...string)) error {
 	closed := p.nc.StatusChanged(nats.CLOSED)
 	defer p.nc.RemoveStatusListener(closed)
+	// behind is how many messages are received before the dropped ones are counted:
+	// those that were there when some may have been dropped. If it is negative, none
+	// have been since they were counted.
+	behind := len(p.messages)
 	for !p.nc.IsClosed() {
+		if behind == 0 {
+			if groups := p.dropped(); len(groups) > 0 {
+				gap(groups...)
+			}
+			behind = -1
+		}
 		select {
 		case m := <-p.messages:
+			// Messages are dropped only while the channel is full, and it is full until
+			// one is received: then all places but one are still taken.
+			if n := len(p.messages); behind > 0 {
+				behind--
+			} else if n >= cap(p.messages)-1 {
+				behind = n
+			}
 			group := p.group(m.Subject)
 			if b, err := p.o.Keys.Open(group, m.Data); err == nil {
 				deliver(group, b)

@@ -288,6 +288,97 @@ func TestSlowConsumer(t *testing.T) {
 	require.Empty(t, slow.gaps)
 }
 
+// Each loss is told of behind what had come before it, in order: also one after
+// another one was told of, and one after which nothing comes.
+func TestLossAfterLoss(t *testing.T) {
+	brokers.NoLeaks(t)
+	b := brokers.NATS(t)
+	slow, other := idle(t, Options{Pending: 3}, b), start(t, Options{}, b)
+	slow.subscribe(t, "room", "quiet")
+	n := 0
+	publish := func(groups ...string) {
+		for _, group := range groups {
+			other.publish(t, group, fmt.Sprint(n))
+			n++
+		}
+		require.NoError(t, slow.flush(bounded(t)), "everything has come, or been dropped")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	events, goOn, ended := make(chan string), make(chan struct{}), make(chan error, 1)
+	event := func(text string) {
+		select {
+		case events <- text:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-goOn:
+		case <-ctx.Done():
+		}
+	}
+	publish("room", "room", "room", "room", "room") // 3 and 4 are dropped
+	go func() {
+		ended <- slow.Receive(ctx, func(group string, m []byte) {
+			event(group + ": " + string(m))
+		}, func(groups ...string) {
+			slices.Sort(groups)
+			event("gap: " + strings.Join(groups, " "))
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		assert.ErrorIs(t, <-ended, context.Canceled)
+	})
+	for _, tt := range []struct {
+		event     string
+		meanwhile []string // what is published before Receive goes on
+	}{
+		{"room: 0", []string{"room", "room"}}, // 6 is dropped
+		{"room: 1", []string{"room"}},
+		{"room: 2", []string{"room", "room"}},             // 9 is dropped
+		{"gap: room", []string{"room", "quiet", "quiet"}}, // while the queue is full: all are dropped
+		{"room: 5", nil},
+		{"room: 7", nil},
+		{"room: 8", nil},
+		{"gap: quiet room", []string{"room", "room", "room", "quiet"}}, // 16 is dropped
+		{"room: 13", nil},
+		{"room: 14", nil},
+		{"room: 15", nil},
+		{"gap: quiet", []string{"room"}},
+		{"room: 17", []string{"quiet"}},
+		{"quiet: 18", nil},
+	} {
+		require.Equal(t, tt.event, next(t, events))
+		publish(tt.meanwhile...)
+		goOn <- struct{}{}
+	}
+}
+
+// A loss is told of by the Receive that comes to it, if the one before has ended.
+func TestLossBetweenTwo(t *testing.T) {
+	brokers.NoLeaks(t)
+	b := brokers.NATS(t)
+	slow, other := idle(t, Options{Pending: 3}, b), start(t, Options{}, b)
+	slow.subscribe(t, "room")
+	for n := range 5 {
+		other.publish(t, "room", fmt.Sprint(n))
+	}
+	require.NoError(t, slow.flush(bounded(t)), "everything has come, or been dropped")
+	var got []string
+	for len(got) < 4 {
+		ctx, cancel := context.WithCancel(bounded(t))
+		err := slow.Receive(ctx, func(_ string, m []byte) {
+			got = append(got, string(m))
+			cancel()
+		}, func(groups ...string) {
+			got = append(got, "gap: "+strings.Join(groups, " "))
+			cancel()
+		})
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.Equal(t, []string{"0", "1", "2", "gap: room"}, got)
+}
+
 func TestSealed(t *testing.T) {
 	brokers.NoLeaks(t)
 	b := brokers.NATS(t)
