@@ -100,13 +100,25 @@ func TestAuth(t *testing.T) {
 	})
 	t.Run("ticket", func(t *testing.T) {
 		ticket := post(t, s, "/ticket", "", token).Ticket
+		// It is good for no request but a handshake, and none of them uses it up.
+		status, _ := do(t, "POST", s.url+"/ticket?token="+ticket, "", nil)
+		assert.Equal(t, 401, status)
+		status, _ = do(t, "GET", s.url+"/session?token="+ticket, "", nil)
+		assert.Equal(t, 401, status)
+		for _, path := range []string{"/", "/demo", "/room/lobby"} {
+			resp := roundTrip(t, "GET", s.url+path+"?token="+ticket, "", nil)
+			assert.Equal(t, http.StatusSeeOther, resp.StatusCode, path)
+		}
 		p, err := dial(t, s.url, path+"&token="+ticket, nil)
 		require.NoError(t, err)
 		assert.Equal(t, "welcome ada", p.gets(t))
 		refused(t, path+"&token="+ticket, nil, 401, "has been used")
 		refused(t, path+"&token="+token, nil, 401, "not one of this server")
-		status, _ := do(t, "POST", s.url+"/ticket", "", nil)
+		status, _ = do(t, "POST", s.url+"/ticket", "", nil)
 		assert.Equal(t, 401, status)
+		p, err = dial(t, s.url, "/ws/demo?token="+post(t, s, "/ticket", "", token).Ticket, nil)
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, p.next(t).N)
 	})
 	t.Run("expired", func(t *testing.T) {
 		refused(t, path, &conn.DialOptions{Subprotocols: []string{"chat.v1", "bearer." + session(t, "1ns")}}, 401, "has expired")

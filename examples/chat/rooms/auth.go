@@ -52,10 +52,11 @@ func userOf(ctx context.Context) user {
 
 // required puts the user into the request's context, as AuthMiddlewareStack puts
 // one into the scope, or refuses the request: before the opening handshake, since
-// it is plain net/http that is wrapped around a conn.Handler.
-func (a *auth) required(next http.Handler) http.Handler {
+// it is plain net/http that is wrapped around a conn.Handler. who is a.user, or
+// a.connecting for what begins a connection.
+func (a *auth) required(who func(r *http.Request, now time.Time) (user, error), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u, err := a.user(r, time.Now())
+		u, err := who(r, time.Now())
 		if err != nil {
 			refuse(w, err)
 			return
@@ -64,7 +65,7 @@ func (a *auth) required(next http.Handler) http.Handler {
 	})
 }
 
-// refuse writes an error of user.
+// refuse writes an error of user or connecting.
 func refuse(w http.ResponseWriter, err error) {
 	status := http.StatusUnauthorized
 	switch {
@@ -91,7 +92,6 @@ var (
 //   - Authorization: Bearer TOKEN, which browsers cannot send with a WebSocket;
 //   - Sec-WebSocket-Protocol: chat.v1, bearer.TOKEN, which they can:
 //     new WebSocket(url, ["chat.v1", "bearer." + token]);
-//   - ?token=TICKET;
 //   - the cookie that login sets.
 //
 // A browser adds its cookies to whatever a page connects to, so the cookie counts
@@ -108,9 +108,6 @@ func (a *auth) user(r *http.Request, now time.Time) (user, error) {
 	if token, ok := bearerToken(r); ok {
 		return a.parse(r.Context(), forSession, token, now)
 	}
-	if r.URL.Query().Has("token") {
-		return a.parse(r.Context(), forTicket, r.URL.Query().Get("token"), now)
-	}
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
 		return user{}, errSignIn
@@ -119,6 +116,18 @@ func (a *auth) user(r *http.Request, now time.Time) (user, error) {
 		return user{}, errOrigin
 	}
 	return a.parse(r.Context(), forSession, cookie.Value, now)
+}
+
+// connecting is user for a request that begins a connection, which may have
+// ?token=TICKET before the cookie. A ticket is good for nothing else: whoever finds
+// one could otherwise have another one for it, and so on until the session ends.
+func (a *auth) connecting(r *http.Request, now time.Time) (user, error) {
+	if a.on && r.URL.Query().Has("token") {
+		if _, ok := bearerToken(r); !ok {
+			return a.parse(r.Context(), forTicket, r.URL.Query().Get("token"), now)
+		}
+	}
+	return a.user(r, now)
 }
 
 func (a *auth) parse(ctx context.Context, purpose, token string, now time.Time) (user, error) {
@@ -219,7 +228,8 @@ func (a *auth) token(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"token": newToken(a.key, forSession, u, u.Expires), "expires": u.Expires})
 }
 
-// ticket gives somebody who is known a token that may stand in a URL.
+// ticket gives somebody who has a session a token that may stand in the URL of a
+// WebSocket.
 func (a *auth) ticket(w http.ResponseWriter, r *http.Request) {
 	until := time.Now().Add(ticketLifetime)
 	writeJSON(w, http.StatusOK, map[string]any{"ticket": newToken(a.key, forTicket, userOf(r.Context()), until), "expires": until})

@@ -64,18 +64,28 @@ func TestUsers(t *testing.T) {
 			if r.Header == nil {
 				r.Header = http.Header{}
 			}
-			got, err := a.user(r, now)
-			assert.Equal(t, tt.want, err)
-			if err == nil {
-				assert.Equal(t, "ada", got.Name)
-				assert.True(t, got.Expires.Equal(later))
+			for _, who := range []func(*http.Request, time.Time) (user, error){a.user, a.connecting} {
+				got, err := who(r, now)
+				assert.Equal(t, tt.want, err)
+				if err == nil {
+					assert.Equal(t, "ada", got.Name)
+					assert.True(t, got.Expires.Equal(later))
+				}
 			}
 		})
 	}
 
 	r := httptest.NewRequest("GET", "/ws/room/x?token="+good, nil)
-	_, err := a.user(r, now)
+	_, err := a.connecting(r, now)
 	assert.Equal(t, errToken, err, "a session's token does not belong into a URL")
+	r.Header.Set("Cookie", cookie(good))
+	_, err = a.connecting(r, now)
+	assert.Equal(t, errToken, err, "a ticket comes before the cookie")
+	_, err = a.user(r, now)
+	assert.NoError(t, err, "and means nothing here")
+	r.Header.Set("Authorization", "Bearer "+good)
+	_, err = a.connecting(r, now)
+	assert.NoError(t, err, "a session's token in its place comes first")
 
 	for name, want := range map[string]bool{
 		"ada": true, " ada ": true, "Ada Lovelace": true, "艾达": true, "😀": true, strings.Repeat("é", 40): true,

@@ -123,8 +123,8 @@ func (s *Server) routes(ch *Chat, a *auth, o *conn.AcceptOptions) http.Handler {
 	mux.Handle("GET /room/{room}", validRoom(http.HandlerFunc(a.room)))
 	mux.HandleFunc("GET /page/{file}", asset)
 	// WebSockets.
-	mux.Handle("GET /ws/room/{room}", validRoom(a.required(conn.Handler(whileValid(ch.serve), o))))
-	mux.Handle("GET /ws/demo", a.required(conn.Handler(whileValid(count), o)))
+	mux.Handle("GET /ws/room/{room}", validRoom(a.required(a.connecting, conn.Handler(whileValid(ch.serve), o))))
+	mux.Handle("GET /ws/demo", a.required(a.connecting, conn.Handler(whileValid(count), o)))
 	// Plain HTTP.
 	mux.Handle("POST /rooms/{room}/messages", validRoom(bearer(s.PushToken, http.HandlerFunc(ch.push))))
 	if a.on {
@@ -132,8 +132,8 @@ func (s *Server) routes(ch *Chat, a *auth, o *conn.AcceptOptions) http.Handler {
 		mux.HandleFunc("POST /login", a.login)
 		mux.HandleFunc("POST /logout", a.logout)
 		mux.HandleFunc("POST /token", a.token)
-		mux.Handle("POST /ticket", a.required(http.HandlerFunc(a.ticket)))
-		mux.Handle("GET /session", a.required(http.HandlerFunc(a.session)))
+		mux.Handle("POST /ticket", a.required(a.user, http.HandlerFunc(a.ticket)))
+		mux.Handle("GET /session", a.required(a.user, http.HandlerFunc(a.session)))
 	}
 	// What a page of another site has a browser post is refused.
 	return headers(http.NewCrossOriginProtection().Handler(mux))

@@ -15,7 +15,7 @@ import (
 // What a token is for. One is never good for the other.
 const (
 	forSession = "session" // in a cookie, or sent as a bearer token
-	forTicket  = "ticket"  // in a URL, which proxies log: short-lived, and used once
+	forTicket  = "ticket"  // in the URL of a WebSocket, which proxies log: short-lived, and used once
 )
 
 // claims is what a token says. It is signed, not encrypted:
