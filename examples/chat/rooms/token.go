@@ -71,8 +71,8 @@ func sign(key, p []byte) []byte {
 	return h.Sum(nil)
 }
 
-// Tickets knows which tickets have been used, until they expire anyway. Its
-// methods may be called from any goroutine.
+// Tickets knows which tickets have been used, until nobody is let in with them
+// anyway. Its methods may be called from any goroutine.
 type Tickets interface {
 	// Use reports whether this is the first time that a ticket is used, which
 	// expires at until. After an error nobody is let in with it.
@@ -82,14 +82,16 @@ type Tickets interface {
 // used is the Tickets of one process.
 type used struct {
 	mu  sync.Mutex
-	all map[string]time.Time
+	all map[string]time.Time // when they expire
 }
 
 func (t *used) Use(_ context.Context, id string, until, now time.Time) (first bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, until := range t.all {
-		if !now.Before(until) {
+		// A minute longer than it is good for: requests that looked at the clock
+		// before this one may come after it.
+		if now.Sub(until) >= time.Minute {
 			delete(t.all, id)
 		}
 	}
