@@ -150,6 +150,14 @@ func TestAuth(t *testing.T) {
 		status, _ = do(t, "GET", s.url+"/session", "", nil)
 		assert.Equal(t, 401, status)
 	})
+	t.Run("rooms", func(t *testing.T) {
+		for room, to := range map[string]string{"lobby": "/room/lobby", "...": "/room/...", "": "/", ".": "/", "..": "/", "a/b": "/"} {
+			form := url.Values{"name": {"ada"}, "password": {testPassword}, "room": {room}}
+			resp := roundTrip(t, "POST", s.url+"/login", form.Encode(), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
+			assert.Equal(t, http.StatusSeeOther, resp.StatusCode, room)
+			assert.Equal(t, to, resp.Header.Get("Location"), room)
+		}
+	})
 	t.Run("wrong password", func(t *testing.T) {
 		form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 		resp := roundTrip(t, "POST", s.url+"/login", "name=ada&password=x", form)

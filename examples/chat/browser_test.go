@@ -63,6 +63,9 @@ func TestBrowser(t *testing.T) {
 	s := start(t, "-push-token", "let-me-push")
 	first := open(t, b, s.url)
 	first.Until(t, `document.querySelector("#room").value === "lobby"`)
+	for room, ok := range map[string]bool{"...": true, ".a": true, "a.": true, "A-Z_0": true, ".": false, "..": false, "a/b": false, "a b": false} {
+		first.Until(t, fmt.Sprintf(`(document.querySelector("#room").value = %q, document.querySelector("#room").checkValidity() === %t)`, room, ok))
+	}
 
 	ada := enter(t, b, s, "lobby", "ada")
 	bob := enter(t, b, s, "lobby", "bob")

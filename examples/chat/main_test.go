@@ -405,6 +405,19 @@ func TestRefusals(t *testing.T) {
 	}
 	status, _ := do(t, "POST", s.url+"/rooms/a%20b/messages", "{}", nil)
 	assert.Equal(t, 404, status)
+	// Written like this they do come, but not from a browser, to which they are dots.
+	for _, room := range []string{"%2E", "%2e%2e", ".%2E"} {
+		for path, method := range map[string]string{"/room/" + room: "GET", "/ws/room/" + room: "GET", "/rooms/" + room + "/messages": "POST"} {
+			status, text := do(t, method, s.url+path, "{}", http.Header{"Authorization": {"Bearer x"}})
+			assert.Equal(t, 404, status, path)
+			assert.Contains(t, text, "takes them out of a URL", path)
+		}
+	}
+	for _, room := range []string{"...", ".a", "a.", "a..b"} {
+		p, err := dial(t, s.url, "/ws/room/"+room, nil)
+		require.NoError(t, err, room)
+		assert.Equal(t, "welcome guest", p.gets(t))
+	}
 	status, text := do(t, "GET", s.url+"/ws/room/ok", "", nil)
 	assert.Equal(t, http.StatusUpgradeRequired, status)
 	assert.Contains(t, text, "this is a WebSocket endpoint")

@@ -132,9 +132,10 @@ func TestCookie(t *testing.T) {
 			assert.WithinDuration(t, time.Now().Add(time.Hour), cookies[0].Expires, time.Minute)
 		})
 	}
-	for _, room := range []string{"", "//evil.example", "../x", "https://evil.example", `\\evil.example`} {
+	for _, room := range []string{"", "//evil.example", "../x", "https://evil.example", `\\evil.example`, ".", ".."} {
 		assert.Equal(t, "/", roomPath(room))
 	}
+	assert.Equal(t, "/room/...", roomPath("..."))
 }
 
 // The connection of a session that ends is closed at that moment.

@@ -9,8 +9,6 @@ import (
 	"net/url"
 	"path"
 	"time"
-
-	"rfc6455/conn/group"
 )
 
 //go:embed page
@@ -100,7 +98,7 @@ func asset(w http.ResponseWriter, r *http.Request) {
 // roomPath returns that of a room, or of the page that asks for one. It is never
 // one on another host.
 func roomPath(room string) string {
-	if group.CheckName(room) != nil {
+	if checkRoom(room) != nil {
 		return "/"
 	}
 	return "/room/" + room

@@ -92,8 +92,8 @@ type member struct {
 // validRoom refuses what cannot be a room, before any handshake.
 func validRoom(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if group.CheckName(r.PathValue("room")) != nil {
-			http.Error(w, "there is no such room: a name is 1 to 99 of the characters A-Z a-z 0-9 . _ -", http.StatusNotFound)
+		if err := checkRoom(r.PathValue("room")); err != nil {
+			http.Error(w, "there is no such room: "+err.Error(), http.StatusNotFound)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -317,6 +317,18 @@ func (ch *Chat) exit(r *room) {
 	if r.members--; r.members == 0 {
 		delete(ch.rooms, r.name)
 	}
+}
+
+// checkRoom returns an error for what cannot be the name of a room: what cannot be
+// that of a group, or be in a URL. Browsers take %2e%2e for dots as well.
+func checkRoom(name string) error {
+	if group.CheckName(name) != nil {
+		return errors.New("a name is 1 to 99 of the characters A-Z a-z 0-9 . _ -")
+	}
+	if name == "." || name == ".." {
+		return errors.New("a name is not . or .. alone, since a browser takes them out of a URL")
+	}
+	return nil
 }
 
 func checkText(text string) (string, error) {
