@@ -288,18 +288,14 @@ func (c *Conn) end(err, result error, linger bool) {
 	c.closeDue = false
 	c.closeWritten()
 	c.failQueued(err)
+	c.failPings(err)
 	c.dropOutput()
-	pings := c.pings
-	c.pings = nil
 	if !linger {
 		c.closed = true
 		c.stopTimer()
 	}
 	c.mu.Unlock()
 
-	for _, p := range pings {
-		p.done <- err
-	}
 	c.cancel(err)
 	// A context that outlives the connection must not keep it.
 	c.readWatch.release()
@@ -310,10 +306,14 @@ func (c *Conn) end(err, result error, linger bool) {
 	if !linger {
 		c.closeTransport()
 	}
-	if l := c.o.Logger; l != nil {
-		if !errors.Is(err, net.ErrClosed) {
-			l.Info("websocket: connection failed", "remote", c.RemoteAddr(), "error", err)
-		}
+	if c.o.Logger != nil {
+		c.logEnd(err)
+	}
+}
+
+func (c *Conn) logEnd(err error) {
+	if !errors.Is(err, net.ErrClosed) {
+		c.o.Logger.Info("websocket: connection failed", "remote", c.RemoteAddr(), "error", err)
 	}
 }
 

@@ -169,20 +169,25 @@ func (c *Conn) beforeWait() {
 
 // receive reads from the transport, into p, or for a raw transport into the
 // buffer if p is nil. It returns at least one byte or an error.
-func (c *Conn) receive(p []byte) (int, error) {
-	if c.readErr != nil {
+func (c *Conn) receive(p []byte) (n int, err error) {
+	switch {
+	case c.readErr != nil:
 		return 0, c.broken(c.readErr)
-	}
-	if c.watched(c.readCtx) {
+	case c.watched(c.readCtx):
 		return c.receiveWatched(p)
+	case c.raw != nil:
+		n, err = c.readRaw(p)
+	default:
+		n, err = c.readPlain(p)
 	}
-	if c.raw != nil {
-		return c.received(c.readRaw(p))
+	c.received(n, err)
+	if n == 0 {
+		return 0, c.broken(err)
 	}
-	return c.received(c.readPlain(p))
+	return n, nil
 }
 
-// receiveWatched is receive under a context that may end.
+// receiveWatched is receive under a context that may end before the connection.
 func (c *Conn) receiveWatched(p []byte) (n int, err error) {
 	ctx := c.readCtx
 	if err := c.readWatch.begin(c, ctx); err != nil {
@@ -194,11 +199,14 @@ func (c *Conn) receiveWatched(p []byte) (n int, err error) {
 		n, err = c.readPlain(p)
 	}
 	c.readWatch.end(c)
-	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil && c.sticky() == nil {
-		c.waiting.Store(0)
+	c.received(n, err)
+	switch {
+	case n > 0:
+		return n, nil
+	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil && c.sticky() == nil:
 		return 0, ctx.Err()
 	}
-	return c.received(n, err)
+	return 0, c.broken(err)
 }
 
 // readPlain reads from what is no raw transport.
@@ -212,35 +220,38 @@ func (c *Conn) readPlain(p []byte) (n int, err error) {
 	return 0, io.ErrNoProgress
 }
 
-// received notes what a read gave and returns it for receive. An error that came
-// with bytes is for the next one.
-func (c *Conn) received(n int, err error) (int, error) {
+// received notes what a read gave. An error that came with bytes is for the next
+// one.
+func (c *Conn) received(n int, err error) {
 	if c.waiting.Load() != 0 {
 		c.waiting.Store(0)
 	}
-	if n == 0 {
-		return 0, c.broken(err)
+	if n > 0 {
+		c.stats.bytesRead.Add(int64(n))
+		c.silence = 0
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.readErr = err
+		}
 	}
-	c.stats.bytesRead.Add(int64(n))
-	c.silence = 0
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		c.readErr = err
-	}
-	return n, nil
 }
 
 // broken ends the connection because the transport did, and returns the sticky
 // error.
 func (c *Conn) broken(err error) error {
 	err = lost(err)
-	c.mu.Lock()
-	sticky := err
-	if c.closing {
-		sticky = c.closeErr
-	}
-	c.mu.Unlock()
-	c.end(sticky, err, false)
+	c.end(c.closingOr(err), err, false)
 	return c.gone()
+}
+
+// closingOr returns what ends the connection: why it is being closed, or err if
+// it is not.
+func (c *Conn) closingOr(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return c.closeErr
+	}
+	return err
 }
 
 // gone returns the sticky error after the end and gives back what the reader

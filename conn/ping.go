@@ -64,6 +64,14 @@ func (c *Conn) nextPing() []byte {
 	return binary.BigEndian.AppendUint64(nil, c.pingNumber)
 }
 
+// failPings tells all who wait for a Pong that none will come. Under mu.
+func (c *Conn) failPings(err error) {
+	for _, p := range c.pings {
+		p.done <- err // which nobody has sent to before
+	}
+	c.pings = nil
+}
+
 // ponged deals with a Pong. One that nobody asked for means nothing.
 // (RFC 6455, section 5.5.3)
 func (c *Conn) ponged(payload []byte) {
