@@ -159,19 +159,20 @@ func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (c *Conn, err 
 	}
 	// Frames may have come in the same segment as the request.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	// The server's timeouts are for requests, not for what follows.
-	deadline := time.Time{}
-	if a.timeout > 0 {
-		deadline = time.Now().Add(a.timeout)
+	if r.Context().Value(http.ServerContextKey) == nil {
+		// A server's timeouts are for requests, not for what follows. That of net/http
+		// has cleared them.
+		nc.SetDeadline(time.Time{})
 	}
-	nc.SetDeadline(deadline)
-	if _, err := nc.Write(agreement.AppendResponse(nil)); err != nil {
+	var t guarded
+	a.overdue.begin(&t, nc)
+	_, err = nc.Write(agreement.AppendResponse(nil))
+	a.overdue.end(&t)
+	if err != nil {
 		nc.Close()
 		return nil, lost(err)
 	}
-	nc.SetDeadline(time.Time{})
-
-	return newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, r, early), nil
+	return newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, opened{r: r}, early), nil
 }
 
 // innermost returns the one that hides what it wraps, if anything.
@@ -185,6 +186,13 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
+// opened is the request of an opening handshake, if there was one. text, if it is
+// not empty, is what can be made into it again.
+type opened struct {
+	r    *http.Request
+	text string
+}
+
 // keepRequest keeps what Request returns. The body and what belongs to net/http
 // would pin buffers.
 func (c *Conn) keepRequest(r *http.Request) {
@@ -193,7 +201,7 @@ func (c *Conn) keepRequest(r *http.Request) {
 	kept.GetBody = nil
 	kept.Response = nil
 	kept.MultipartForm = nil
-	c.request = kept
+	c.request.Store(kept)
 }
 
 // refuse writes a refusal as the response.

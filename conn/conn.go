@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"weak"
 
 	"rfc6455/frame"
 	"rfc6455/handshake"
@@ -50,19 +51,20 @@ func (t MessageType) opcode() (frame.Opcode, error) {
 // any time; the methods that read from one goroutine at a time.
 type Conn struct {
 	// Constant.
-	nc         io.ReadWriteCloser
-	deadlines  deadliner // nil if nc has none
-	vectored   bool      // nc writes several slices with one call
-	exact      bool      // an interrupted Write of nc tells how much is on the wire
-	role       frame.Role
-	o          *Options // resolved
-	agreement  *handshake.Agreement
-	compressor *compressor // nil without compression
-	request    *http.Request
-	start      time.Time // times below are durations since then
-	ctx        context.Context
-	cancel     context.CancelCauseFunc
-	flusher    func() // c.flushQueued, made once
+	nc          io.ReadWriteCloser
+	deadlines   deadliner // nil if nc has none
+	vectored    bool      // nc writes several slices with one call
+	exact       bool      // an interrupted Write of nc tells how much is on the wire
+	role        frame.Role
+	o           *Options // resolved
+	agreement   *handshake.Agreement
+	compressor  *compressor                  // nil without compression
+	request     atomic.Pointer[http.Request] // nil if it was dropped
+	requestText string                       // of which a dropped request is made again; "": it is not dropped
+	start       time.Time                    // times below are durations since then
+	ctx         context.Context
+	cancel      context.CancelCauseFunc
+	flusher     func() // c.flushQueued, made once
 
 	// The reader's turn: free, taken or wanted.
 	reading  atomic.Int32
@@ -116,6 +118,8 @@ type Conn struct {
 	iovArray   [2][]byte
 
 	mu sync.Mutex // never held across I/O or a callback
+
+	requestAgain weak.Pointer[http.Request] // made again; under mu
 
 	// Under mu; sender, out, taken and tail belong to whoever is busy, while
 	// somebody is.
@@ -175,12 +179,12 @@ type deadliner interface {
 // deadlines, which nobody else may then set. Otherwise a context that ends
 // while a call is blocked ends the connection.
 func New(rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options) *Conn {
-	return newConn(context.Background(), rwc, role, a, o.resolved(), nil, nil)
+	return newConn(context.Background(), rwc, role, a, o.resolved(), opened{}, nil)
 }
 
-// newConn makes a connection. r is the request of the opening handshake, if there
-// was one, and early are bytes that were read with it; o is resolved.
-func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options, r *http.Request, early []byte) *Conn {
+// newConn makes a connection. by is the request of the opening handshake, and
+// early are bytes that were read with it; o is resolved.
+func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options, by opened, early []byte) *Conn {
 	if a == nil {
 		a = &handshake.Agreement{}
 	}
@@ -214,8 +218,11 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 		c.compress(a.Deflate)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(parent)
-	if r != nil {
-		c.keepRequest(r)
+	if by.r != nil {
+		c.keepRequest(by.r)
+	}
+	if c.raw != nil {
+		c.requestText = by.text // and the transport tells its address at any time
 	}
 	c.flusher = c.flushQueued
 	if len(early) > 0 {
@@ -250,7 +257,30 @@ func (c *Conn) Role() frame.Role { return c.role }
 // Request returns the request of the opening handshake: URL, header, path
 // values, addresses and TLS state, without the body. It is nil on a connection
 // made with New or Pipe. It must not be changed.
-func (c *Conn) Request() *http.Request { return c.request }
+func (c *Conn) Request() *http.Request {
+	if r := c.request.Load(); r != nil || c.requestText == "" {
+		return r
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.requestAgain.Value()
+	if r == nil {
+		r = plain(c.requestText)
+		r.RemoteAddr = c.RemoteAddr().String()
+		r = r.WithContext(c.ctx)
+		c.requestAgain = weak.Make(r)
+	}
+	return r
+}
+
+// dropRequest lets go of a request that can be made again: it is as large as
+// everything else that an idle connection has. Applications look at it at the start,
+// if at all.
+func (c *Conn) dropRequest() {
+	if c.request.Load() != nil && c.requestText != "" {
+		c.request.Store(nil)
+	}
+}
 
 // RemoteAddr returns the peer's address, or nil if the transport has none.
 func (c *Conn) RemoteAddr() net.Addr {

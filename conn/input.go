@@ -86,6 +86,7 @@ func (c *Conn) park() {
 		// The read has just found nothing.
 		now = 1
 	}
+	c.dropRequest()
 	c.parked.Store(int64(now))
 	c.waiting.Store(int64(c.silence))
 	if c.raw != nil && c.r == c.w && c.buf != nil {

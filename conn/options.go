@@ -3,6 +3,7 @@ package conn
 import (
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"rfc6455/handshake"
@@ -189,11 +190,12 @@ func (o *Options) resolved() *Options {
 // acceptor is an AcceptOptions made ready for any number of handshakes.
 type acceptor struct {
 	server  handshake.Server
-	timeout time.Duration // 0: none
-	bytes   int           // 0: no limit
-	options *Options      // resolved
+	overdue overdue
+	bytes   int      // 0: no limit
+	options *Options // resolved
 
 	detached bool
+	waiting  atomic.Int32 // goroutines of Serve, for connections
 }
 
 func newAcceptor(o *AcceptOptions) *acceptor {
@@ -208,7 +210,7 @@ func newAcceptor(o *AcceptOptions) *acceptor {
 			Header:       o.Header,
 			Deflate:      o.Compression.terms(),
 		},
-		timeout: or(o.HandshakeTimeout, defaultHandshakeTimeout),
+		overdue: overdue{after: or(o.HandshakeTimeout, defaultHandshakeTimeout)},
 		bytes:   or(o.HandshakeBytes, defaultHandshakeBytes),
 		options: o.Options.resolved(),
 

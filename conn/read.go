@@ -26,13 +26,19 @@ type Message struct {
 // an error that wraps io.ErrUnexpectedEOF if the stream ended without a Close
 // frame. Messages that came before are returned first. (RFC 6455, section 6.2)
 func (c *Conn) Read(ctx context.Context) (MessageType, []byte, error) {
-	return c.read(ctx, nil, memoryNew)
+	if err := c.ready(ctx); err != nil {
+		return 0, nil, err
+	}
+	return c.read(nil, memoryNew)
 }
 
 // ReadInto returns the next message like Read, in buf's memory if its capacity
 // is enough, otherwise in new memory. What buf holds is overwritten.
 func (c *Conn) ReadInto(ctx context.Context, buf []byte) (MessageType, []byte, error) {
-	return c.read(ctx, buf[:0], memoryCaller)
+	if err := c.ready(ctx); err != nil {
+		return 0, nil, err
+	}
+	return c.read(buf[:0], memoryCaller)
 }
 
 // Messages returns an iterator over the messages that come. A message's bytes
@@ -43,14 +49,18 @@ func (c *Conn) ReadInto(ctx context.Context, buf []byte) (MessageType, []byte, e
 func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
-			t, p, err := c.read(ctx, nil, memoryShared)
+			var m Message
+			err := c.ready(ctx)
+			if err == nil {
+				m.Type, m.Data, err = c.read(nil, memoryShared)
+			}
 			if err != nil {
 				if !errors.Is(err, io.EOF) {
 					yield(Message{}, err)
 				}
 				return
 			}
-			if !yield(Message{t, p}, nil) {
+			if !yield(m, nil) {
 				return
 			}
 		}
@@ -66,19 +76,25 @@ const (
 	memoryShared               // the connection's
 )
 
-func (c *Conn) read(ctx context.Context, dst []byte, m memory) (MessageType, []byte, error) {
+// ready takes the reader's turn and waits until something has come of the next
+// message, if nothing had. read would do that, too, but a connection waits here
+// most of its life, and from here 2 KiB of stack are enough for it.
+func (c *Conn) ready(ctx context.Context) error {
 	if err := c.takeReader(ctx); err != nil {
-		return 0, nil, err
+		return err
 	}
 	if c.idle() {
-		// A connection waits here most of its life. message would do it, too, but
-		// from here 2 KiB of stack are enough for it.
 		c.lent = false
 		if err := c.fill(); err != nil {
 			c.leaveReader()
-			return 0, nil, err
+			return err
 		}
 	}
+	return nil
+}
+
+// read reads the next message after ready.
+func (c *Conn) read(dst []byte, m memory) (MessageType, []byte, error) {
 	p, err := c.message(dst, m)
 	if err != nil {
 		c.leaveReader()

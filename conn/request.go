@@ -10,41 +10,50 @@ import (
 )
 
 // readRequest is http.ReadRequest, which takes half the time of an opening
-// handshake, with a shorter way for what nearly all clients send.
-func readRequest(br *bufio.Reader) (*http.Request, error) {
+// handshake, with a shorter way for what nearly all clients send: then text is not
+// empty, and [plain] can make the request of it again.
+func readRequest(br *bufio.Reader) (r *http.Request, text string, err error) {
 	if _, err := br.Peek(1); err == nil {
 		b, _ := br.Peek(br.Buffered())
-		if r, n := plainRequest(b); r != nil {
-			br.Discard(n)
-			return r, nil
+		if text, n := wholeHeader(b); n > 0 {
+			if r := plain(text); r != nil {
+				br.Discard(n)
+				return r, text, nil
+			}
 		}
 	}
-	return http.ReadRequest(br)
+	r, err = http.ReadRequest(br)
+	return r, "", err
 }
 
-// plainRequest returns the request that b begins with and its length, as
-// http.ReadRequest would, if that is a GET of a path, its header is whole and of
-// printable ASCII, and nothing in it has a meaning for net/http. Otherwise r is
-// nil, whatever there is.
-func plainRequest(b []byte) (r *http.Request, n int) {
+// wholeHeader returns the request that b begins with, without the empty line that
+// ends it, and its length with that, or nothing if it is not whole.
+func wholeHeader(b []byte) (text string, n int) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 {
-		return nil, 0
+		return "", 0
 	}
-	text := string(b[:end+2]) // all strings below are parts of it
+	return string(b[:end+2]), end + 4
+}
+
+// plain returns the request of that text as http.ReadRequest would, if it is a GET
+// of a path, its header is of printable ASCII, and nothing in it has a meaning for
+// net/http. Otherwise it returns nil, whatever there is. All strings in the request
+// are parts of text.
+func plain(text string) *http.Request {
 	line, rest, _ := strings.Cut(text, "\r\n")
 	target, ok := strings.CutPrefix(line, "GET ")
 	if !ok {
-		return nil, 0
+		return nil
 	}
 	if target, ok = strings.CutSuffix(target, " HTTP/1.1"); !ok {
-		return nil, 0
+		return nil
 	}
 	u := plainURL(target)
 	if u == nil {
-		return nil, 0
+		return nil
 	}
-	r = &http.Request{
+	r := &http.Request{
 		Method:     http.MethodGet,
 		URL:        u,
 		Proto:      "HTTP/1.1",
@@ -60,25 +69,25 @@ func plainRequest(b []byte) (r *http.Request, n int) {
 		line, rest, _ = strings.Cut(rest, "\r\n")
 		name, value, ok := strings.Cut(line, ":")
 		if !ok || !isPlain(value) {
-			return nil, 0
+			return nil
 		}
 		if name = plainName(name); name == "" {
-			return nil, 0
+			return nil
 		}
 		value = strings.Trim(value, " \t")
 		switch name {
 		case "Host":
 			if r.Host != "" || value == "" {
-				return nil, 0
+				return nil
 			}
 			r.Host = value
 			continue
 		case "Connection":
 			if strings.Contains(strings.ToLower(value), "close") {
-				return nil, 0
+				return nil
 			}
 		case "Content-Length", "Transfer-Encoding", "Trailer":
-			return nil, 0
+			return nil
 		}
 		if earlier := r.Header[name]; earlier != nil {
 			r.Header[name] = append(earlier, value)
@@ -89,9 +98,9 @@ func plainRequest(b []byte) (r *http.Request, n int) {
 		values = values[1:]
 	}
 	if r.Header["Pragma"] != nil && r.Header["Cache-Control"] == nil {
-		return nil, 0 // net/http may add the other
+		return nil // net/http may add the other
 	}
-	return r, end + 4
+	return r
 }
 
 // plainURL returns the URL of a request's target that is a path, without

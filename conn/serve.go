@@ -38,12 +38,18 @@ func Server(nc net.Conn, o *AcceptOptions) (*Conn, error) {
 // memory than it must: there is no net/http server behind it.
 func Serve(ln net.Listener, f func(ctx context.Context, c *Conn) error, o *AcceptOptions) error {
 	a := newAcceptor(o)
+	next := make(chan net.Conn)
+	defer close(next)
 	var wait time.Duration
 	for {
 		nc, err := ln.Accept()
 		if err == nil {
 			wait = 0
-			go a.serve(nc, f)
+			select {
+			case next <- nc:
+			default:
+				go a.work(nc, next, f)
+			}
 			continue
 		}
 		var ne net.Error
@@ -64,6 +70,25 @@ func temporary(err error) bool {
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary()
 }
+
+// work does the opening handshakes of nc and of what it is given then, until next
+// is closed or enough others wait for more.
+func (a *acceptor) work(nc net.Conn, next <-chan net.Conn, f func(ctx context.Context, c *Conn) error) {
+	for ok := true; ok; {
+		a.serve(nc, f)
+		nc = nil
+		if a.waiting.Add(1) > maxWaiting {
+			a.waiting.Add(-1)
+			return
+		}
+		nc, ok = <-next
+		a.waiting.Add(-1)
+	}
+}
+
+// maxWaiting is how many goroutines of a Serve wait for the next connection: one
+// whose stack has grown already does a handshake in less time.
+const maxWaiting = 16
 
 // serve handles one connection of Serve.
 func (a *acceptor) serve(nc net.Conn, f func(ctx context.Context, c *Conn) error) {
@@ -117,10 +142,13 @@ func hangUpSlowly(nc net.Conn) {
 
 // handshake reads the request and, if it is accepted, writes the response.
 func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
-	if a.timeout > 0 {
-		nc.SetDeadline(time.Now().Add(a.timeout))
-	}
-	limit := &limitReader{r: nc, left: a.bytes}
+	bounded := &struct {
+		guarded
+		limitReader
+	}{limitReader: limitReader{r: nc, left: a.bytes}}
+	a.overdue.begin(&bounded.guarded, nc)
+	defer a.overdue.end(&bounded.guarded)
+	limit := &bounded.limitReader
 	if a.bytes == 0 {
 		limit.left = 1<<31 - 1
 	}
@@ -130,7 +158,7 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 		br.Reset(nil)
 		requestReaders.Put(br)
 	}()
-	r, err := readRequest(br)
+	r, text, err := readRequest(br)
 	if err != nil {
 		refusal, err := a.badRequest(err, limit)
 		return nil, refusal, err
@@ -151,10 +179,13 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 		a.leave()
 		return nil, nil, lost(err)
 	}
-	nc.SetDeadline(time.Time{})
+	a.overdue.end(&bounded.guarded)
 	// Frames may have come in the same segment as the request.
 	early, _ := br.Peek(br.Buffered())
-	return newConn(context.Background(), nc, frame.Server, agreement, a.options, r, early), nil, nil
+	if a.server.CheckOrigin != nil || r.TLS != nil {
+		text = "" // it may have changed r; r.TLS is not in it
+	}
+	return newConn(context.Background(), nc, frame.Server, agreement, a.options, opened{r, text}, early), nil, nil
 }
 
 // badRequest says what was wrong with a request that could not be read, and
@@ -169,7 +200,7 @@ func (a *acceptor) badRequest(err error, from *limitReader) (*handshake.Error, e
 	case from.err != nil && isTimeout(from.err):
 		return &handshake.Error{
 			Status: http.StatusRequestTimeout,
-			Err:    fmt.Errorf("websocket: no whole opening handshake within %v (AcceptOptions.HandshakeTimeout): %w", a.timeout, from.err),
+			Err:    fmt.Errorf("websocket: no whole opening handshake within %v (AcceptOptions.HandshakeTimeout): %w", a.overdue.after, from.err),
 		}, nil
 	case from.err != nil:
 		if errors.Is(from.err, io.EOF) {
