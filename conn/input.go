@@ -292,7 +292,7 @@ func (c *Conn) nextData() error {
 			}
 			continue
 		}
-		h, n := c.ahead, c.aheadLen
+		h, n := c.ahead, int(c.aheadLen)
 		var err error
 		if n == 0 {
 			h, n, err = frame.ParseHeader(c.buffered())
@@ -370,7 +370,7 @@ func (c *Conn) more() {
 	if c.r < c.w {
 		h, n, err := frame.ParseHeader(c.buf.b[c.r:c.w])
 		if err == nil {
-			c.ahead, c.aheadLen = h, n
+			c.ahead, c.aheadLen = h, uint8(n)
 		}
 		whole = err == nil && n > 0 && h.Fin && !h.Opcode.IsControl() && h.Length <= int64(c.w-c.r-n)
 	}

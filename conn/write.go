@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"sync"
 	"time"
 
 	"rfc6455/frame"
@@ -547,13 +549,23 @@ func (c *Conn) writeOut() (int, error) {
 	return c.nc.Write(c.out)
 }
 
+// vector is what one system call writes.
+type vector struct {
+	array [2][]byte
+	rest  net.Buffers
+}
+
+var vectors = sync.Pool{New: func() any { return new(vector) }}
+
 // writeTail is writeOut with a tail.
 func (c *Conn) writeTail() (int, error) {
 	if c.vectored && !c.tailHead.Masked {
-		c.iovArray = [2][]byte{c.out, c.tail}
-		c.iov = c.iovArray[:]
-		n, err := c.iov.WriteTo(c.nc)
-		c.iov, c.iovArray = nil, [2][]byte{}
+		v := vectors.Get().(*vector)
+		v.array = [...][]byte{c.out, c.tail}
+		v.rest = v.array[:]
+		n, err := v.rest.WriteTo(c.nc)
+		*v = vector{}
+		vectors.Put(v)
 		return int(n), err
 	}
 	// The payload is copied into out piece by piece, and masked there.
