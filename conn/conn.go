@@ -114,6 +114,9 @@ type Conn struct {
 	ended      bool
 	closed     bool // nc was closed
 	rawWait    bool // rawSend waits until all is written
+	corked     bool // output waits for more
+	corkListed bool // c.o.corks looks at this connection
+	corkIdle   uint8
 	sender     frame.Sender
 	out        []byte // encoded bytes that wait, inside outBuf
 	outBuf     *buffer
@@ -123,7 +126,6 @@ type Conn struct {
 	queue      list          // messages, in order
 	writeErr   error         // writing failed, the reader may still find the reason
 	timerAt    time.Duration // when timer fires; 0: it does not
-	corkAt     time.Duration // when waiting output must leave; 0: none waits
 	writeStart time.Duration // of the write under way, for the time-out; 0: none
 	lastWrite  time.Duration // when a write began, was to begin, or ended
 	traced     []tracedFrame
@@ -385,7 +387,7 @@ func (c *Conn) dropOutput() {
 	putBuffer(c.outBuf)
 	c.outBuf = nil
 	c.traced = nil
-	c.corkAt = 0
+	c.corked = false
 }
 
 // sticky returns the error that ended the connection, nil while it lives.

@@ -62,6 +62,8 @@ type Options struct {
 	// Logger, if set, is told of refused handshakes, failed connections and
 	// panics. By default only panics are logged, by slog.Default.
 	Logger *slog.Logger
+
+	corks *corks // in resolved ones
 }
 
 // AcceptOptions are the settings of a server: those of the opening handshake
@@ -184,6 +186,7 @@ func (o *Options) resolved() *Options {
 	if r.Compression != nil {
 		r.Compression = r.Compression.resolved()
 	}
+	r.corks = new(corks)
 	return &r
 }
 

@@ -4,9 +4,9 @@ import (
 	"time"
 )
 
-// A connection has one timer, for the cork, the write timeout, the closing
-// handshake and the keepalive. It is moved only when something is due before it
-// fires; when it fires early, it is set again.
+// A connection has one timer, for the write timeout, the closing handshake and the
+// keepalive. It is moved only when something is due before it fires; when it fires
+// early, it is set again.
 
 // arm makes the timer fire at the given time or before. Under mu.
 func (c *Conn) arm(at time.Duration) {
@@ -27,10 +27,8 @@ func (c *Conn) arm(at time.Duration) {
 // rearm sets the timer to what is due next. Under mu.
 func (c *Conn) rearm() {
 	c.timerAt = 0
-	for _, at := range [...]time.Duration{c.corkAt, c.closeAt} {
-		if at > 0 {
-			c.arm(at)
-		}
+	if c.closeAt > 0 {
+		c.arm(c.closeAt)
 	}
 	if at := c.keepalive.next(c.now()); at > 0 && !c.closing && !c.ended {
 		c.arm(at)
@@ -46,14 +44,6 @@ func (c *Conn) stopTimer() {
 		c.timer.Stop()
 	}
 	c.timerAt = 0
-}
-
-// cork lets output wait for more, for corkTime at most. Under mu.
-func (c *Conn) cork() {
-	if c.corkAt == 0 {
-		c.corkAt = c.now() + corkTime
-		c.arm(c.corkAt)
-	}
 }
 
 // onTimer does what is due.
@@ -96,12 +86,9 @@ func (c *Conn) onTimer() {
 		}
 		c.pingDue = c.pingDue || ping
 	}
-	write := !c.busy && !c.ended && (c.pingDue || c.corkAt > 0 && now >= c.corkAt)
-	if write || c.busy {
-		// Whoever is busy takes what waits along.
-		c.corkAt = 0
-	}
+	write := !c.busy && !c.ended && c.pingDue
 	if write {
+		c.corked = false
 		c.busy = true
 	}
 	c.rearm()

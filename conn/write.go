@@ -125,6 +125,9 @@ func (c *Conn) waitAndWrite(ctx context.Context, op frame.Opcode, m *packed) err
 // mayBegin returns why a call under ctx may not begin: the connection's end before
 // that of ctx, which may be its consequence.
 func (c *Conn) mayBegin(ctx context.Context) error {
+	if ctx == c.ctx {
+		return nil // refuseWrite has it
+	}
 	err := ctx.Err()
 	if err != nil {
 		if sticky := c.sticky(); sticky != nil {
@@ -484,7 +487,11 @@ func (c *Conn) reserve(n int) {
 	if cap(c.out)-len(c.out) >= n {
 		return
 	}
-	b := getBuffer(max(len(c.out)+n, minWriteBuffer))
+	size := max(4*len(c.out), minWriteBuffer)
+	if c.corkable.Load() {
+		size = max(size, minReadBuffer) // for what follows
+	}
+	b := getBuffer(max(len(c.out)+n, size))
 	copied := copy(b.b, c.out)
 	putBuffer(c.outBuf)
 	c.outBuf, c.out = b, b.b[:copied]
@@ -494,7 +501,7 @@ const minWriteBuffer = 512
 
 // writeBegins notes the time, for the write timeout. Under mu.
 func (c *Conn) writeBegins() {
-	c.corkAt = 0
+	c.corked = false
 	c.lastWrite = c.now()
 	if c.o.WriteTimeout > 0 {
 		c.writeStart = c.lastWrite
