@@ -127,7 +127,7 @@ type Conn struct {
 	writeErr   error         // writing failed, the reader may still find the reason
 	timerAt    time.Duration // when timer fires; 0: it does not
 	writeStart time.Duration // of the write under way, for the time-out; 0: none
-	lastWrite  time.Duration // when a write began, was to begin, or ended
+	lastWrite  time.Duration // when a write began, was to begin, or ended; 0: this very moment
 	traced     []tracedFrame
 
 	// What follows is needed now and then. Constant.

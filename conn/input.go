@@ -292,14 +292,14 @@ func (c *Conn) nextData() error {
 			}
 			continue
 		}
-		h, n := c.ahead, int(c.aheadLen)
+		n := int(c.aheadLen)
 		var err error
 		if n == 0 {
-			h, n, err = frame.ParseHeader(c.buffered())
+			n, err = c.ahead.Parse(c.buffered())
 		}
 		c.aheadLen = 0
 		if err == nil && n > 0 {
-			err = c.recv.Next(h)
+			err = c.recv.Next(c.ahead)
 		}
 		if err != nil {
 			return c.fail(limited(err))
@@ -311,7 +311,8 @@ func (c *Conn) nextData() error {
 			continue
 		}
 		c.r += n
-		c.head = h
+		c.head = c.ahead
+		h := &c.head
 		if h.Opcode.IsControl() {
 			c.inControl = true
 			continue
@@ -368,10 +369,9 @@ func (c *Conn) more() {
 	c.readCount++
 	whole := false
 	if c.r < c.w {
-		h, n, err := frame.ParseHeader(c.buf.b[c.r:c.w])
-		if err == nil {
-			c.ahead, c.aheadLen = h, uint8(n)
-		}
+		h := &c.ahead
+		n, err := h.Parse(c.buf.b[c.r:c.w])
+		c.aheadLen = uint8(n)
 		whole = err == nil && n > 0 && h.Fin && !h.Opcode.IsControl() && h.Length <= int64(c.w-c.r-n)
 	}
 	if c.corkable.Load() != whole {

@@ -110,7 +110,7 @@ func (c *Conn) enqueue(key string, e *entry, policy Overflow) error {
 // whoever writes gets to run, and the peer is not slow for that. Under mu.
 func (c *Conn) full(size int) bool {
 	most := c.o.QueueMessages
-	if c.busy && !c.open && c.now()-c.lastWrite < burstTime {
+	if c.busy && !c.open && (c.lastWrite == 0 || c.now()-c.lastWrite < burstTime) {
 		most *= burstFactor
 	}
 	return !c.queue.fits(size, most, c.o.QueueBytes)

@@ -94,7 +94,9 @@ func (c *Conn) write(ctx context.Context, op frame.Opcode, m *packed) error {
 	if c.raw != nil && c.tail == nil && !c.watched(ctx) {
 		// transmit would do the same.
 		var n int
-		n, err = c.writeRaw(c.out, true)
+		if n, err = c.writeRaw(c.out, false); n < len(c.out) && err == nil {
+			n, err = c.writeRest(n)
+		}
 		c.stats.bytesWritten.Add(int64(n))
 		if err == nil {
 			c.out = c.out[:0]
@@ -499,9 +501,18 @@ func (c *Conn) reserve(n int) {
 
 const minWriteBuffer = 512
 
-// writeBegins notes the time, for the write timeout. Under mu.
+// writeBegins notes that a write begins. Under mu.
 func (c *Conn) writeBegins() {
 	c.corked = false
+	if c.raw != nil && c.tail == nil {
+		c.lastWrite = 0 // it is tried without blocking first
+		return
+	}
+	c.writeBlocks()
+}
+
+// writeBlocks notes the time, for the write timeout. Under mu.
+func (c *Conn) writeBlocks() {
 	c.lastWrite = c.now()
 	if c.o.WriteTimeout > 0 {
 		c.writeStart = c.lastWrite
@@ -550,10 +561,24 @@ func (c *Conn) writeOut() (int, error) {
 	switch {
 	case c.tail != nil:
 		return c.writeTail()
-	case c.raw != nil:
-		return c.writeRaw(c.out, true)
+	case c.raw == nil:
+		return c.nc.Write(c.out)
 	}
-	return c.nc.Write(c.out)
+	n, err := c.writeRaw(c.out, false)
+	if n < len(c.out) && err == nil {
+		return c.writeRest(n)
+	}
+	return n, err
+}
+
+// writeRest writes on on a raw transport that has taken n bytes of out and none
+// more at once, and returns how many bytes of out were taken.
+func (c *Conn) writeRest(n int) (int, error) {
+	c.mu.Lock()
+	c.writeBlocks()
+	c.mu.Unlock()
+	more, err := c.writeRaw(c.out[n:], true)
+	return n + more, err
 }
 
 // vector is what one system call writes.

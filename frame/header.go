@@ -55,49 +55,60 @@ type Header struct {
 // ([ErrLengthTopBit]); whether the peer may send such a frame now is for
 // [Receiver.Next] to say. (RFC 6455, section 5.2)
 func ParseHeader(b []byte) (h Header, n int, err error) {
+	n, err = h.Parse(b)
+	if n == 0 {
+		h = Header{}
+	}
+	return h, n, err
+}
+
+// Parse is [ParseHeader] into h, for who parses many: to return a Header takes as
+// long as to parse it. If n is 0, h has no meaning.
+func (h *Header) Parse(b []byte) (n int, err error) {
 	if len(b) < 2 {
-		return Header{}, 0, nil
+		return 0, nil
 	}
 	h.Fin = b[0]&finBit != 0
 	h.RSV = b[0] >> 4 & 7
 	h.Opcode = Opcode(b[0] & 0xF)
 	h.Masked = b[1]&maskBit != 0
-	h.Length = int64(b[1] &^ maskBit)
+	length := uint64(b[1] &^ maskBit)
 	n = 2
-	switch h.Length {
+	switch length {
 	case length16:
 		n = 4
 		if len(b) < n {
-			return Header{}, 0, nil
+			return 0, nil
 		}
-		h.Length = int64(binary.BigEndian.Uint16(b[2:]))
+		length = uint64(binary.BigEndian.Uint16(b[2:]))
 		// The shortest form MUST be used. (RFC 6455, section 5.2)
-		if h.Length < length16 {
-			return Header{}, 0, ErrLengthNotMinimal
+		if length < length16 {
+			return 0, ErrLengthNotMinimal
 		}
 	case length64:
 		n = 10
 		if len(b) < n {
-			return Header{}, 0, nil
+			return 0, nil
 		}
-		length := binary.BigEndian.Uint64(b[2:])
+		length = binary.BigEndian.Uint64(b[2:])
 		// The most significant bit MUST be 0. (RFC 6455, section 5.2)
 		if length>>63 != 0 {
-			return Header{}, 0, ErrLengthTopBit
+			return 0, ErrLengthTopBit
 		}
 		if length>>16 == 0 {
-			return Header{}, 0, ErrLengthNotMinimal
+			return 0, ErrLengthNotMinimal
 		}
-		h.Length = int64(length)
 	}
+	h.Length = int64(length)
+	h.Key = mask.Key{}
 	if h.Masked {
 		if len(b) < n+4 {
-			return Header{}, 0, nil
+			return 0, nil
 		}
 		h.Key = mask.Key(b[n : n+4])
 		n += 4
 	}
-	return h, n, nil
+	return n, nil
 }
 
 // AppendHeader appends the bytes of h to dst and returns the extended slice.

@@ -236,6 +236,13 @@ func FuzzParseHeader(f *testing.F) {
 		before := bytes.Clone(b)
 		h, n, err := ParseHeader(b)
 		require.Equal(t, before, b, "it only reads")
+		used := Header{Fin: true, RSV: 7, Opcode: 15, Masked: true, Key: mask.Key{1, 2, 3, 4}, Length: -1}
+		again, sameErr := used.Parse(b)
+		require.Equal(t, n, again)
+		require.Equal(t, err, sameErr)
+		if n > 0 {
+			require.Equal(t, h, used)
+		}
 		if err != nil {
 			require.Contains(t, []error{ErrLengthNotMinimal, ErrLengthTopBit}, err)
 		}
