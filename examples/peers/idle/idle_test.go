@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -18,6 +19,21 @@ func TestRun(t *testing.T) {
 	require.Contains(t, stdout.String(), "server, resident")
 	require.Contains(t, stderr.String(), "50 connected")
 	require.Contains(t, stderr.String(), "50 echoed")
+}
+
+// An idle connection of this library keeps the stack of 2 KiB that its goroutine
+// began with, also after it has answered, and no request.
+func TestSmall(t *testing.T) {
+	var stdout, stderr strings.Builder
+	err := run(t.Context(), []string{"-n", "1000", "-lib", "rfc6455-serve", "-echo", "125"}, &stdout, &stderr)
+	require.NoError(t, err, stderr.String())
+	var resident, objects, stacks float64
+	for line := range strings.Lines(stdout.String()) {
+		fmt.Sscanf(strings.TrimSpace(line), "server, resident %f KiB a connection, of these %f objects and %f stacks", &resident, &objects, &stacks)
+	}
+	require.Positive(t, resident)
+	require.InDelta(t, 2, stacks, 0.6, stdout.String()) // few goroutines may have needed more for a moment
+	require.InDelta(t, 3, objects, 0.7, stdout.String())
 }
 
 func TestFlags(t *testing.T) {
