@@ -9,11 +9,10 @@ import (
 // Options. A timer each would fire for nearly every batch of messages; this looks
 // after those that have corked something of late, with one timer.
 type corks struct {
-	mu    sync.Mutex // taken under that of a Conn, never the other way round
-	conns []*Conn    // those whose corkListed is set, but for the ones that check looks at
-	spare []*Conn    // memory for the next conns
-	timer *time.Timer
-	runs  bool // the timer does, or check; so long there are conns
+	mu    sync.Mutex  // taken under that of a Conn, never the other way round
+	conns []*Conn     // those whose corkListed is set, but for the ones that check looks at
+	spare []*Conn     // memory for the next conns
+	timer *time.Timer // nil while there are no conns; never used again, for it belongs to its synctest bubble
 }
 
 // add has check look at c, at the latest when what is corked now must leave.
@@ -22,14 +21,8 @@ func (s *corks) add(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns = append(s.conns, c)
-	if s.runs {
-		return // what was corked before leaves before
-	}
-	s.runs = true
 	if s.timer == nil {
 		s.timer = time.AfterFunc(corkTime, s.check)
-	} else {
-		s.timer.Reset(corkTime)
 	}
 }
 
@@ -54,9 +47,11 @@ func (s *corks) check() {
 	s.conns = append(kept, added...)
 	clear(added)
 	s.spare = added[:0]
-	if s.runs = len(s.conns) > 0; s.runs {
-		s.timer.Reset(max(time.Until(next), 1))
+	if len(s.conns) == 0 {
+		s.timer = nil
+		return
 	}
+	s.timer.Reset(max(time.Until(next), 1))
 }
 
 // cork lets output wait for more, for corkTime at most. Under mu.

@@ -75,7 +75,7 @@ func requireNone(t *testing.T, s *corks) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	require.False(t, s.runs)
+	require.Nil(t, s.timer)
 	for _, list := range [][]*Conn{s.conns, s.spare} {
 		for _, c := range list[:cap(list)] {
 			require.Nil(t, c)

@@ -198,6 +198,7 @@ type acceptor struct {
 	options *Options // resolved
 
 	detached bool
+	fresh    bool         // nobody has set a deadline on Serve's connections
 	waiting  atomic.Int32 // goroutines of Serve, for connections
 }
 

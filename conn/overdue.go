@@ -14,7 +14,7 @@ type overdue struct {
 
 	mu          sync.Mutex
 	first, last *guarded
-	timer       *time.Timer // runs while there is a first; nil: was never needed
+	timer       *time.Timer // nil while there is no first; never used again, for it belongs to its synctest bubble
 }
 
 // guarded is an opening handshake under way.
@@ -22,10 +22,11 @@ type guarded struct {
 	nc         net.Conn
 	end        time.Time
 	prev, next *guarded
+	listed     bool
 
-	// At most one is set.
-	listed bool
-	cut    bool // nc's deadline was set
+	mu    sync.Mutex
+	cut   bool // nc's deadline was set
+	ended bool
 }
 
 // begin has the reads and writes of nc fail with os.ErrDeadlineExceeded from the
@@ -42,11 +43,7 @@ func (o *overdue) begin(t *guarded, nc net.Conn) {
 		return
 	}
 	o.first, o.last = t, t
-	if o.timer == nil {
-		o.timer = time.AfterFunc(o.after, o.interrupt)
-	} else {
-		o.timer.Reset(o.after)
-	}
+	o.timer = time.AfterFunc(o.after, o.interrupt)
 }
 
 // end ends what begin began, if it was not ended before.
@@ -55,16 +52,19 @@ func (o *overdue) end(t *guarded) {
 		return
 	}
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch {
-	case t.cut:
-		t.cut = false
-		t.nc.SetDeadline(time.Time{})
-	case t.listed:
+	if t.listed {
 		if o.remove(t); o.first == nil {
 			o.timer.Stop()
+			o.timer = nil
 		}
 	}
+	o.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cut && !t.ended {
+		t.nc.SetDeadline(time.Time{})
+	}
+	t.ended = true
 }
 
 // remove takes t out of the list. Under mu.
@@ -90,10 +90,20 @@ func (o *overdue) interrupt() {
 	now := time.Now()
 	for t := o.first; t != nil && !t.end.After(now); t = o.first {
 		o.remove(t)
+		go t.interrupt() // foreign code, which may block
+	}
+	if o.first == nil {
+		o.timer = nil
+		return
+	}
+	o.timer.Reset(max(o.first.end.Sub(now), 1))
+}
+
+func (t *guarded) interrupt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
 		t.cut = true
 		t.nc.SetDeadline(longAgo)
-	}
-	if o.first != nil {
-		o.timer.Reset(max(o.first.end.Sub(now), 1))
 	}
 }

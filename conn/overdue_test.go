@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"rfc6455/frame"
 )
 
 // Each handshake has its own time, whatever others begin and end meanwhile.
@@ -60,4 +62,61 @@ func TestOverdue(t *testing.T) {
 		require.Nil(t, o.first)
 		require.Nil(t, o.last)
 	})
+}
+
+// stuckConn's SetDeadline blocks until the end.
+type stuckConn struct {
+	net.Conn
+	end chan struct{}
+}
+
+func (c stuckConn) SetDeadline(time.Time) error { <-c.end; return nil }
+
+// A transport that cannot be interrupted holds nobody up but itself.
+func TestOverdueStuck(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		o := overdue{after: time.Second}
+		stuck := stuckConn{end: make(chan struct{})}
+		var first, second guarded
+		o.begin(&first, stuck)
+		server, client := net.Pipe()
+		defer client.Close()
+		o.begin(&second, server)
+		_, err := server.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		o.end(&second)
+		var third guarded
+		o.begin(&third, server)
+		o.end(&third)
+		close(stuck.end)
+		o.end(&first)
+	})
+}
+
+// What was used in a test with fake time can be used outside, and the other way
+// round.
+func TestTimersInAndOutOfBubbles(t *testing.T) {
+	o := overdue{after: time.Minute}
+	corking := (&Options{Keepalive: -1}).resolved()
+	use := func(t *testing.T) {
+		var one guarded
+		server, client := net.Pipe()
+		defer client.Close()
+		o.begin(&one, server)
+		o.end(&one)
+		c := newConn(t.Context(), server, frame.Server, nil, corking, opened{}, nil)
+		c.mu.Lock()
+		c.cork()
+		c.mu.Unlock()
+		c.CloseNow()
+		for gone := false; !gone; {
+			<-time.After(corkTime)
+			corking.corks.mu.Lock()
+			gone = corking.corks.timer == nil
+			corking.corks.mu.Unlock()
+		}
+	}
+	bubble(t, "in", use)
+	t.Run("out", use)
+	bubble(t, "in again", use)
 }

@@ -38,6 +38,10 @@ func Server(nc net.Conn, o *AcceptOptions) (*Conn, error) {
 // memory than it must: there is no net/http server behind it.
 func Serve(ln net.Listener, f func(ctx context.Context, c *Conn) error, o *AcceptOptions) error {
 	a := newAcceptor(o)
+	switch ln.(type) {
+	case *net.TCPListener, *net.UnixListener:
+		a.fresh = true
+	}
 	next := make(chan net.Conn)
 	defer close(next)
 	var wait time.Duration
@@ -141,7 +145,10 @@ func hangUpSlowly(nc net.Conn) {
 }
 
 // handshake reads the request and, if it is accepted, writes the response.
-func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
+func (a *acceptor) handshake(nc net.Conn) (c *Conn, refusal *handshake.Error, err error) {
+	if !a.fresh {
+		nc.SetDeadline(time.Time{}) // of whatever was done on it before
+	}
 	bounded := &struct {
 		guarded
 		limitReader
@@ -175,8 +182,12 @@ func (a *acceptor) handshake(nc net.Conn) (*Conn, *handshake.Error, error) {
 	if refusal != nil {
 		return nil, refusal, nil
 	}
+	defer func() {
+		if c == nil {
+			a.leave() // after a panic, too
+		}
+	}()
 	if _, err := nc.Write(agreement.AppendResponse(nil)); err != nil {
-		a.leave()
 		return nil, nil, lost(err)
 	}
 	a.overdue.end(&bounded.guarded)

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"rfc6455/frame"
@@ -724,3 +726,75 @@ func TestServerCheckOriginTooSlow(t *testing.T) {
 		p.expectEnd()
 	})
 }
+
+// A deadline that was set before, for a handshake of TLS perhaps, is not the
+// connection's.
+func TestServerClearsDeadlines(t *testing.T) {
+	for _, serve := range []bool{false, true} {
+		bubble(t, fmt.Sprintf("Serve=%v", serve), func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			require.NoError(t, theirs.SetDeadline(time.Now().Add(time.Second)))
+			opened := make(chan *Conn, 1)
+			if serve {
+				ln := &oneListener{nc: theirs, end: make(chan struct{})}
+				done := startErr(func() error {
+					return Serve(ln, func(ctx context.Context, c *Conn) error {
+						opened <- c
+						<-ctx.Done()
+						return nil
+					}, nil)
+				})
+				defer func() { close(ln.end); <-done }()
+			} else {
+				go func() {
+					c, err := Server(theirs, nil)
+					assert.NoError(t, err)
+					opened <- c
+				}()
+			}
+			require.NoError(t, openingRequest().Write(ours))
+			_, err := http.ReadResponse(bufio.NewReader(ours), nil)
+			require.NoError(t, err)
+			c := <-opened
+			read := startErr(func() error { _, _, err := c.Read(t.Context()); return err })
+			<-time.After(2 * time.Second)
+			require.True(t, pending(read))
+			c.CloseNow()
+			<-read
+		})
+	}
+}
+
+// oneListener accepts nc, and then nothing until the end.
+type oneListener struct {
+	net.Listener
+	nc  net.Conn
+	end chan struct{}
+}
+
+func (l *oneListener) Accept() (nc net.Conn, err error) {
+	if nc, l.nc = l.nc, nil; nc == nil {
+		<-l.end
+		return nil, net.ErrClosed
+	}
+	return nc, nil
+}
+
+// A handshake that panics after it was accepted does not keep Shutdown.
+func TestServePanicInWrite(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		var tracker Tracker
+		var book logbook
+		ours, theirs := net.Pipe()
+		a := newAcceptor(&AcceptOptions{Options: Options{Tracker: &tracker, Logger: book.logger()}})
+		go a.serve(panickingWriter{theirs}, serveEcho)
+		require.NoError(t, openingRequest().Write(ours))
+		synctest.Wait()
+		require.Contains(t, book.take()[0], "panic in the opening handshake")
+		require.NoError(t, tracker.Shutdown(t.Context()))
+	})
+}
+
+type panickingWriter struct{ net.Conn }
+
+func (panickingWriter) Write([]byte) (int, error) { panic("on purpose") }

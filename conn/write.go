@@ -489,7 +489,7 @@ func (c *Conn) reserve(n int) {
 	if cap(c.out)-len(c.out) >= n {
 		return
 	}
-	size := max(4*len(c.out), minWriteBuffer)
+	size := max(min(4*len(c.out), corkBytes), minWriteBuffer)
 	if c.corkable.Load() {
 		size = max(size, minReadBuffer) // for what follows
 	}
@@ -504,17 +504,19 @@ const minWriteBuffer = 512
 // writeBegins notes that a write begins. Under mu.
 func (c *Conn) writeBegins() {
 	c.corked = false
-	if c.raw != nil && c.tail == nil {
-		c.lastWrite = 0 // it is tried without blocking first
-		return
-	}
-	c.writeBlocks()
+	c.lastWrite = 0
+	if c.raw == nil || c.tail != nil {
+		c.writeBlocks()
+	} // else it is tried without blocking first
 }
 
-// writeBlocks notes the time, for the write timeout. Under mu.
+// writeBlocks notes the time, for the write timeout, unless the same write did so
+// before and was interrupted. Under mu.
 func (c *Conn) writeBlocks() {
-	c.lastWrite = c.now()
-	if c.o.WriteTimeout > 0 {
+	if c.lastWrite == 0 {
+		c.lastWrite = c.now()
+	}
+	if c.o.WriteTimeout > 0 && c.writeStart == 0 {
 		c.writeStart = c.lastWrite
 		c.arm(c.writeStart + c.o.WriteTimeout)
 	}
@@ -983,7 +985,9 @@ func (c *Conn) failQueued(err error) {
 func (c *Conn) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.writeStart = 0
+	if len(c.out) == 0 && c.tail == nil {
+		c.writeStart = 0 // otherwise the rest has been under way since
+	}
 	if c.ended {
 		c.busy = false
 		c.dropOutput()
