@@ -60,7 +60,7 @@ func (c *Conn) CloseNow() error {
 func (c *Conn) beginClose(err error, code frame.CloseCode, reason string) {
 	c.closing = true
 	c.closeErr = err
-	c.closePayload = frame.AppendClose(nil, code, reason)
+	c.closePayload = string(frame.AppendClose(nil, code, reason))
 	// A Pong that is due leaves before the Close frame, since its Ping came
 	// before. (RFC 6455, section 5.5.2)
 	c.pingDue = false

@@ -80,6 +80,11 @@ type Conn struct {
 	traceHead bool // head was not given to Trace yet
 	rawBuf    bool // rawTarget is the end of buf; nil while buf is given back
 
+	// Constant.
+	vectored bool // nc writes several slices with one call
+	exact    bool // an interrupted Write of nc tells how much is on the wire
+	role     frame.Role
+
 	// Anyone.
 	corkable atomic.Bool  // the next message is in buf already: the reader is back soon
 	over     atomic.Bool  // ended, for those who are not under mu
@@ -90,14 +95,14 @@ type Conn struct {
 
 	// The raw transport; see raw_unix.go. The first half is the reader's, the second
 	// belongs to whoever is busy writing.
-	raw        syscall.RawConn
-	rawTry     func(fd uintptr) bool
-	rawTarget  []byte
-	rawN       int
-	rawErr     error
-	rawSend    func(fd uintptr) bool // made for the first write
-	rawOut     []byte
-	rawSendErr error
+	raw       syscall.RawConn
+	rawTry    func(fd uintptr) bool
+	rawTarget []byte
+	rawN      int // -1: the end of the stream
+	rawErrno  uintptr
+	rawSend   func(fd uintptr) bool // made for the first write
+	rawOut    []byte
+	rawOutErr uintptr
 
 	recv frame.Receiver // of whoever has the reader's turn
 
@@ -120,22 +125,18 @@ type Conn struct {
 	sender     frame.Sender
 	out        []byte // encoded bytes that wait, inside outBuf
 	outBuf     *buffer
-	tail       []byte        // what follows out, not copied
-	taken      list          // the entries whose frames are in out and tail
-	urgent     list          // control frames and fragments
-	queue      list          // messages, in order
-	writeErr   error         // writing failed, the reader may still find the reason
-	timerAt    time.Duration // when timer fires; 0: it does not
-	writeStart time.Duration // of the write under way, for the time-out; 0: none
-	lastWrite  time.Duration // when a write began, was to begin, or ended; 0: this very moment
-	traced     []tracedFrame
+	tail       []byte         // what follows out, not copied
+	taken      list           // the entries whose frames are in out and tail
+	urgent     list           // control frames and fragments
+	queue      list           // messages, in order
+	writeErr   error          // writing failed, the reader may still find the reason
+	timerAt    time.Duration  // when timer fires; 0: it does not
+	writeStart time.Duration  // of the write under way, for the time-out; 0: none
+	lastWrite  time.Duration  // when a write began, was to begin, or ended; 0: this very moment
+	traced     *[]tracedFrame // nil without a Trace that wants to know
 
 	// What follows is needed now and then. Constant.
 	nc        io.ReadWriteCloser
-	deadlines deadliner // nil if nc has none
-	vectored  bool      // nc writes several slices with one call
-	exact     bool      // an interrupted Write of nc tells how much is on the wire
-	role      frame.Role
 	agreement *handshake.Agreement
 	cancel    context.CancelCauseFunc
 	flusher   func() // c.flushQueued, made once
@@ -162,7 +163,7 @@ type Conn struct {
 	pings        []*pingWaiter
 	pingNumber   uint64
 	closeErr     error // what ends the connection
-	closePayload []byte
+	closePayload string
 	closeSent    chan struct{} // closed when the Close frame is on the wire, or never will be
 	err          error         // sticky; set when ended
 	closeResult  error         // what Close returns after the end
@@ -175,6 +176,12 @@ type Conn struct {
 type deadliner interface {
 	SetReadDeadline(t time.Time) error
 	SetWriteDeadline(t time.Time) error
+}
+
+// deadlines returns nil if nc has none.
+func (c *Conn) deadlines() deadliner {
+	d, _ := c.nc.(deadliner)
+	return d
 }
 
 // New makes a connection of a stream on which the opening handshake is over,
@@ -210,7 +217,6 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 		sender:    frame.Sender{Role: role},
 		keepalive: keepalive{interval: o.Keepalive, timeout: o.KeepaliveTimeout},
 	}
-	c.deadlines, _ = rwc.(deadliner)
 	switch rwc.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		// Only these themselves: a type that embeds one may change what Read
@@ -222,6 +228,9 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 	}
 	if a.Deflate != nil {
 		c.compress(a.Deflate)
+	}
+	if t := o.Trace; t != nil && t.Sent != nil {
+		c.traced = new([]tracedFrame)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(parent)
 	if by.r != nil {
@@ -386,7 +395,9 @@ func (c *Conn) dropOutput() {
 	c.out, c.tail = nil, nil
 	putBuffer(c.outBuf)
 	c.outBuf = nil
-	c.traced = nil
+	if c.traced != nil {
+		*c.traced = nil
+	}
 	c.corked = false
 }
 

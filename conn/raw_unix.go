@@ -42,10 +42,14 @@ func (c *Conn) openRaw() {
 			}
 			return false
 		}
-		if n == 0 && err == nil {
-			err = io.EOF
+		switch errno, _ := err.(syscall.Errno); {
+		case errno != 0:
+			c.rawErrno = uintptr(errno)
+		case n == 0:
+			c.rawN = -1
+		default:
+			c.rawN = n
 		}
-		c.rawN, c.rawErr = max(n, 0), err
 		return true
 	}
 }
@@ -67,11 +71,11 @@ func (c *Conn) writeRaw(p []byte, wait bool) (int, error) {
 	if c.rawSend == nil {
 		c.makeRawSend()
 	}
-	c.rawOut, c.rawWait, c.rawSendErr = p, wait, nil
+	c.rawOut, c.rawWait, c.rawOutErr = p, wait, 0
 	err := c.raw.Write(c.rawSend)
 	n := len(p) - len(c.rawOut)
 	c.rawOut = nil
-	if err == nil && c.rawSendErr == nil {
+	if err == nil && c.rawOutErr == 0 {
 		return n, nil
 	}
 	return n, c.rawWriteError(err)
@@ -86,7 +90,8 @@ func (c *Conn) makeRawSend() {
 			case err == syscall.EAGAIN:
 				return !c.rawWait
 			case err != nil:
-				c.rawSendErr = err
+				errno, _ := err.(syscall.Errno)
+				c.rawOutErr = uintptr(errno)
 				return true
 			default:
 				c.rawOut = c.rawOut[n:]
@@ -99,13 +104,13 @@ func (c *Conn) makeRawSend() {
 // readRaw reads into p, or into the free end of the buffer if p is nil.
 func (c *Conn) readRaw(p []byte) (int, error) {
 	c.rawTarget, c.rawBuf = p, p == nil
-	c.rawN, c.rawErr = 0, nil
+	c.rawN, c.rawErrno = 0, 0
 	for c.rawN == 0 {
 		if c.rawBuf {
 			c.lendBuffer() // after a wait
 			c.rawTarget = c.buf.b[c.w:]
 		}
-		if err := c.raw.Read(c.rawTry); err != nil || c.rawErr != nil {
+		if err := c.raw.Read(c.rawTry); err != nil || c.rawErrno != 0 || c.rawN < 0 {
 			return 0, c.rawReadError(err)
 		}
 	}
@@ -116,21 +121,22 @@ func (c *Conn) readRaw(p []byte) (int, error) {
 // Of their own, so that what calls them stays shallow.
 func (c *Conn) rawReadError(around error) error {
 	c.rawTarget = nil
-	return c.rawError("read", around, c.rawErr)
+	if c.rawN < 0 {
+		return io.EOF
+	}
+	return c.rawError("read", around, c.rawErrno)
 }
 
 func (c *Conn) rawWriteError(around error) error {
-	return c.rawError("write", around, c.rawSendErr)
+	return c.rawError("write", around, c.rawOutErr)
 }
 
 // rawError returns the error of a system call, or else of what RawConn does
 // around it, as net.Conn would.
-func (c *Conn) rawError(op string, around, inside error) error {
-	switch {
-	case inside == io.EOF:
-		return io.EOF
-	case inside != nil:
-		return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, inside)}
+func (c *Conn) rawError(op string, around error, errno uintptr) error {
+	if errno != 0 {
+		err := os.NewSyscallError(op, syscall.Errno(errno))
+		return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 	}
 	if e, ok := around.(*net.OpError); ok {
 		e.Op = op // was "raw-read" or "raw-write"

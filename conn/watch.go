@@ -72,12 +72,12 @@ func (w *watch) begin(c *Conn, ctx context.Context) error {
 func (w *watch) fire(c *Conn, ctx context.Context) {
 	w.mu.Lock()
 	hit := w.active && w.under == ctx.Done()
-	if hit && c.deadlines != nil {
+	if hit && c.deadlines() != nil {
 		w.fired = true
 		w.set(c, longAgo)
 	}
 	w.mu.Unlock()
-	if hit && c.deadlines == nil {
+	if hit && c.deadlines() == nil {
 		// Nothing else ends a blocked call on such a transport.
 		c.end(ctx.Err(), ctx.Err(), false)
 	}
@@ -89,7 +89,7 @@ func (w *watch) interrupt(c *Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wanted = true
-	if w.active && c.deadlines != nil {
+	if w.active && c.deadlines() != nil {
 		w.fired = true
 		w.set(c, longAgo)
 	}
@@ -160,8 +160,8 @@ func (w *watch) unregister() {
 
 func (w *watch) set(c *Conn, t time.Time) {
 	if w == &c.readWatch {
-		c.deadlines.SetReadDeadline(t)
+		c.deadlines().SetReadDeadline(t)
 	} else {
-		c.deadlines.SetWriteDeadline(t)
+		c.deadlines().SetWriteDeadline(t)
 	}
 }

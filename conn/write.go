@@ -107,7 +107,9 @@ func (c *Conn) write(ctx context.Context, op frame.Opcode, m *packed) error {
 	if alive && err != nil {
 		c.mu.Lock()
 		c.stats.messagesWritten--
-		c.traced = c.traced[:max(len(c.traced)-1, 0)]
+		if t := c.traced; t != nil {
+			*t = (*t)[:max(len(*t)-1, 0)]
+		}
 		c.mu.Unlock()
 	} else {
 		err = c.settle(err)
@@ -479,7 +481,7 @@ func (c *Conn) encodeHeader(op frame.Opcode, fin bool, rsv uint8, p []byte, larg
 		c.out = frame.AppendFrame(c.out, h, p)
 	}
 	if t := c.o.Trace; t != nil && t.Sent != nil {
-		c.traced = append(c.traced, tracedFrame{head: h, start: append([]byte(nil), p[:min(len(p), TraceBytes)]...)})
+		*c.traced = append(*c.traced, tracedFrame{head: h, start: append([]byte(nil), p[:min(len(p), TraceBytes)]...)})
 	}
 	return nil
 }
@@ -827,7 +829,7 @@ func (c *Conn) gather() {
 	if c.closeDue && c.tail == nil && (c.open || c.queue.head == nil) {
 		// An open message cannot be finished any more; what waits behind it is
 		// lost with it.
-		c.encode(frame.OpClose, true, &packed{payload: c.closePayload})
+		c.encode(frame.OpClose, true, &packed{payload: []byte(c.closePayload)})
 		c.closeDue = false
 		c.failQueued(c.closeErr)
 	}
@@ -840,7 +842,10 @@ func (c *Conn) take(e *entry) {
 		c.freeQueued(e)
 		return
 	}
-	e.begin, e.before, e.traced = len(c.out), c.sender, len(c.traced)
+	e.begin, e.before = len(c.out), c.sender
+	if c.traced != nil {
+		e.traced = len(*c.traced)
+	}
 	if e.late {
 		c.taken.push(e) // its context may end meanwhile
 		if err := c.encode(e.op, e.fin, &packed{payload: e.payload, late: true}); err != nil {
@@ -861,7 +866,7 @@ func (c *Conn) take(e *entry) {
 			h, n, _ := frame.ParseHeader(e.payload)
 			start := append([]byte(nil), e.payload[n:min(len(e.payload), n+TraceBytes)]...)
 			mask.XOR(start, h.Key, 0)
-			c.traced = append(c.traced, tracedFrame{head: h, start: start})
+			*c.traced = append(*c.traced, tracedFrame{head: h, start: start})
 		}
 		if len(e.payload) >= largeBytes {
 			c.reserve(1)
@@ -899,8 +904,8 @@ func (c *Conn) takeBack(e *entry) {
 		// a message in one frame.
 		c.sender = e.before
 	}
-	if e.traced < len(c.traced) {
-		c.traced[e.traced].cut = true
+	if c.traced != nil && e.traced < len(*c.traced) {
+		(*c.traced)[e.traced].cut = true
 	}
 }
 
@@ -917,8 +922,10 @@ func (c *Conn) settle(err error) error {
 	} else if c.sender.Closed() {
 		c.closeWritten()
 	}
-	traced := c.traced
-	c.traced = nil
+	var traced []tracedFrame
+	if c.traced != nil {
+		traced, *c.traced = *c.traced, nil
+	}
 	for c.taken.head != nil {
 		c.finish(c.taken.head, err)
 	}
@@ -1054,7 +1061,7 @@ func (c *Conn) await(ctx context.Context, e *entry) error {
 				c.writeWatch.interrupt(c)
 			}
 			c.mu.Unlock()
-			if c.deadlines == nil {
+			if c.deadlines() == nil {
 				c.end(ctx.Err(), ctx.Err(), false)
 			}
 			v = <-e.ready
