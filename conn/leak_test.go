@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -113,6 +114,7 @@ func leakServer(t *testing.T, raw bool) (addr string, stop func()) {
 	var tracker Tracker
 	o := &AcceptOptions{HandshakeTimeout: time.Minute, Options: Options{
 		CloseTimeout: short, WriteTimeout: short, Keepalive: short, KeepaliveTimeout: short, Tracker: &tracker,
+		Logger: slog.New(slog.DiscardHandler),
 	}}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

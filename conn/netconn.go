@@ -73,19 +73,43 @@ func (n *netConn) Read(p []byte) (int, error) {
 		return 0, n.readError(ctx, err)
 	}
 	defer func() { <-n.reading }()
+	k, err := n.read(ctx, p)
+	if err == errOtherType {
+		n.c.Close(frame.CloseUnsupportedData, fmt.Sprintf("this stream takes %v messages", n.t))
+		err = n.c.sticky()
+	}
+	if err != nil {
+		return 0, n.readError(ctx, err)
+	}
+	return k, nil
+}
+
+// errOtherType is between read and Read alone.
+var errOtherType = errors.New("a message of the other type")
+
+// read returns bytes of a message. It keeps the reader's turn from one to the
+// next: a Close must not drop what has come for this Read.
+func (n *netConn) read(ctx context.Context, p []byte) (int, error) {
+	if err := n.c.takeReader(ctx); err != nil {
+		return 0, err
+	}
+	defer n.c.leaveReader()
 	for {
-		if err := n.next(ctx); err != nil {
-			return 0, n.readError(ctx, err)
+		if n.message == nil {
+			t, r, err := n.c.nextReader(ctx)
+			if err != nil {
+				return 0, err
+			}
+			if t != n.t {
+				return 0, errOtherType
+			}
+			n.message = r
 		}
-		k, err := n.message.readUnder(ctx, p)
-		switch err {
-		case nil:
-			return k, nil
-		case io.EOF:
-			n.message = nil // An empty message, or the end of one.
-		default:
-			return 0, n.readError(ctx, err)
+		k, err := n.message.next(p)
+		if err != io.EOF {
+			return k, err
 		}
+		n.message = nil // An empty message, or the end of one.
 	}
 }
 
@@ -100,24 +124,6 @@ func take(ctx context.Context, turn chan struct{}) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// next makes sure that a message is under way.
-func (n *netConn) next(ctx context.Context) error {
-	if n.message != nil {
-		return nil
-	}
-	t, r, err := n.c.Reader(ctx)
-	if err != nil {
-		return err
-	}
-	if t != n.t {
-		reason := fmt.Sprintf("this stream takes %v messages", n.t)
-		n.c.Close(frame.CloseUnsupportedData, reason)
-		return n.c.sticky()
-	}
-	n.message = r.(*messageReader)
-	return nil
 }
 
 // Write implements net.Conn.

@@ -272,6 +272,15 @@ func (c *Conn) Reader(ctx context.Context) (MessageType, io.Reader, error) {
 		return 0, nil, err
 	}
 	defer c.leaveReader()
+	t, r, err := c.nextReader(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	return t, r, nil
+}
+
+// nextReader is Reader for whoever has the reader's turn.
+func (c *Conn) nextReader(ctx context.Context) (MessageType, *messageReader, error) {
 	c.lent = false
 	if err := c.begin(); err != nil {
 		return 0, nil, err
@@ -295,15 +304,17 @@ type messageReader struct {
 }
 
 // Read implements io.Reader.
-func (r *messageReader) Read(p []byte) (int, error) { return r.readUnder(r.ctx, p) }
-
-// readUnder is Read with a context for this call.
-func (r *messageReader) readUnder(ctx context.Context, p []byte) (int, error) {
-	c := r.c
-	if err := c.takeReader(ctx); err != nil {
+func (r *messageReader) Read(p []byte) (int, error) {
+	if err := r.c.takeReader(r.ctx); err != nil {
 		return 0, err
 	}
-	defer c.leaveReader()
+	defer r.c.leaveReader()
+	return r.next(p)
+}
+
+// next is Read for whoever has the reader's turn.
+func (r *messageReader) next(p []byte) (int, error) {
+	c := r.c
 	if r.eof {
 		return 0, io.EOF
 	}
