@@ -93,6 +93,9 @@ func (c *Conn) makeRawSend() {
 				errno, _ := err.(syscall.Errno)
 				c.rawOutErr = uintptr(errno)
 				return true
+			case n == 0: // no kernel does that
+				c.rawOutErr = uintptr(syscall.EIO)
+				return true
 			default:
 				c.rawOut = c.rawOut[n:]
 			}
