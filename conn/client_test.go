@@ -352,7 +352,7 @@ func TestOpeningDeadlines(t *testing.T) {
 			readBy, writeBy := ours.deadlines()
 			require.Zero(t, readBy)
 			require.Zero(t, writeBy)
-			time.Sleep(2 * time.Hour)
+			<-time.After(2 * time.Hour)
 			cancel()
 			synctest.Wait()
 			talk(t, c)
@@ -397,7 +397,7 @@ func drips(first, drip string) func(nc net.Conn) {
 			return
 		}
 		for err == nil {
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			_, err = io.WriteString(nc, drip)
 		}
 	}
@@ -479,7 +479,7 @@ func TestOpeningTimeout(t *testing.T) {
 				assert.Equal(t, limit.after > 0 || !way.dial, ours.isClosed(), name)
 				ours.Close()
 				theirs.Close()
-				time.Sleep(time.Second) // the other end ends
+				<-time.After(time.Second) // the other end ends
 			}
 		}
 	})
@@ -562,7 +562,7 @@ func TestOpeningOutlivesContext(t *testing.T) {
 		require.NoError(t, err)
 		reading := startRead(t.Context(), c)
 		require.True(t, pending(reading))
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		cancel()
 		require.True(t, pending(reading))
 		require.NoError(t, c.Context().Err())

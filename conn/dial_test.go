@@ -735,7 +735,7 @@ func TestDialGivenUp(t *testing.T) {
 			return ours, nil
 		}},
 		{"in DialContext, which does not heed its context", func(ctx context.Context, _, _ string) (net.Conn, error) {
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			ours, theirs := streamPair()
 			go func() {
 				io.Copy(io.Discard, theirs)
@@ -763,7 +763,7 @@ func TestDialGivenUp(t *testing.T) {
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.ErrorContains(t, err, "HandshakeTimeout")
 				require.Equal(t, time.Second, time.Since(begin))
-				time.Sleep(time.Minute) // nothing is blocked after that
+				<-time.After(time.Minute) // nothing is blocked after that
 			})
 		}
 	}

@@ -97,12 +97,11 @@ type AcceptOptions struct {
 	HandshakeBytes int
 
 	// Detached has [Handler] call its function in a goroutine of its own, and
-	// ServeHTTP return after the opening handshake. That saves the memory that
-	// net/http and middleware hold for a request: some 7 KiB of 15 for an idle
-	// connection. Middleware then sees a short request: to count or limit
-	// connections, wrap the function. And what it takes back when the request is
-	// over, as the routers chi, gin and echo do with the values in a request's
-	// context, the function must not use.
+	// ServeHTTP return after the opening handshake. That saves what net/http and
+	// middleware hold for a request: buffers and a deep stack. Middleware then sees
+	// a short request: to count or limit connections, wrap the function. And what it
+	// takes back when the request is over, as the routers chi, gin and echo do with
+	// the values in a request's context, the function must not use.
 	Detached bool
 
 	Options

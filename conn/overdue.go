@@ -8,7 +8,7 @@ import (
 
 // overdue interrupts opening handshakes that take too long. All of one acceptor
 // have the same time, so they are over in the order in which they began, and one
-// timer does for all of them, at a fifth of what deadlines cost.
+// timer does for all of them.
 type overdue struct {
 	after time.Duration // 0: never
 

@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// readRequest is http.ReadRequest, which takes half the time of an opening
-// handshake, with a shorter way for what nearly all clients send: then text is not
-// empty, and [plain] can make the request of it again.
+// readRequest is http.ReadRequest with a shorter way for what nearly all clients
+// send: then text is not empty, and [plain] can make the request of it again.
 func readRequest(br *bufio.Reader) (r *http.Request, text string, err error) {
 	if _, err := br.Peek(1); err == nil {
 		b, _ := br.Peek(br.Buffered())

@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"net"
 	"net/http"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -141,58 +139,4 @@ func FuzzPlainRequest(f *testing.F) {
 	}
 	f.Add([]byte("GET /?x HTTP/1.1\r\nhost: a\r\nX: \t b\r\nx: c\r\n\r\nrest"))
 	f.Fuzz(func(t *testing.T, b []byte) { requirePlain(t, b) })
-}
-
-// A connection that waits drops its request, and makes it again when it is asked
-// for it. Whoever holds it finds the same.
-func TestRequestAgain(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no raw transport on this system: the request is kept")
-	}
-	check := func(*http.Request) error { return nil }
-	for _, tt := range []struct {
-		name    string
-		o       *AcceptOptions
-		fields  string
-		dropped bool
-	}{
-		{"plain", nil, "X: 1\r\nx: 2\r\n", true},
-		{"with CheckOrigin, which may have changed it", &AcceptOptions{CheckOrigin: check}, "", false},
-		{"that net/http had to read", nil, "X: \xFC\r\n", false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			defer ln.Close()
-			client, err := net.Dial("tcp", ln.Addr().String())
-			require.NoError(t, err)
-			defer client.Close()
-			server, err := ln.Accept()
-			require.NoError(t, err)
-			_, err = client.Write([]byte("GET /room?a=1 HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + tt.fields + "\r\n"))
-			require.NoError(t, err)
-			c, err := Server(server, tt.o)
-			require.NoError(t, err)
-			defer c.CloseNow()
-			first := c.Request()
-			require.Same(t, first, c.Request())
-			require.Equal(t, client.LocalAddr().String(), first.RemoteAddr)
-			read := startErr(func() error { _, _, err := c.Read(c.Context()); return err })
-			for c.waiting.Load() == 0 {
-				runtime.Gosched()
-			}
-			again := c.Request()
-			require.Equal(t, tt.dropped, first != again)
-			require.Equal(t, first, again)
-			require.Equal(t, c.Context(), again.Context())
-			client.Close()
-			require.Error(t, (<-read).err)
-			require.Same(t, again, c.Request(), "as long as it is held")
-			runtime.KeepAlive(again)
-			again = nil
-			runtime.GC()
-			require.Equal(t, first, c.Request())
-		})
-	}
 }

@@ -91,7 +91,7 @@ func (a *acceptor) work(nc net.Conn, next <-chan net.Conn, f func(ctx context.Co
 }
 
 // maxWaiting is how many goroutines of a Serve wait for the next connection: one
-// whose stack has grown already does a handshake in less time.
+// whose stack has grown already need not grow it for a handshake.
 const maxWaiting = 16
 
 // serve handles one connection of Serve.

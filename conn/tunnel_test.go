@@ -489,7 +489,7 @@ func TestDialProxyErrors(t *testing.T) {
 		{name: "never answers", serve: says(""), want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
 		{name: "never ends its header", serve: says("HTTP/1.1 200 OK\r\n"), want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
 		{name: "never ends its body", serve: says("HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nx"), want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
-		{name: "takes nothing", serve: func(nc net.Conn) { time.Sleep(time.Minute) }, want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
+		{name: "takes nothing", serve: func(nc net.Conn) { <-time.After(time.Minute) }, want: []string{"took longer than 10s (DialOptions.HandshakeTimeout)"}, is: context.DeadlineExceeded, after: 10 * time.Second},
 		{name: "nobody there", proxy: "http://me:word@nobody.test:8080", want: []string{"proxy nobody.test:8080: ", "connection refused"}},
 		{name: "the target is not there", serve: nil, proxy: "http://me:word@far.test", want: []string{"proxy far.test: it answered CONNECT <target> with \"502 Bad Gateway\": \"<target> cannot be reached.\""}},
 		{name: "https, no TLS", proxy: "https://me:word@proxy.test:80", serve: func(nc net.Conn) {
@@ -556,7 +556,7 @@ func TestDialProxyErrors(t *testing.T) {
 				require.NotContains(t, err.Error(), "bWU6")
 				require.Less(t, len(err.Error()), 400)
 				if test.name == "takes nothing" {
-					time.Sleep(time.Minute)
+					<-time.After(time.Minute)
 				}
 			})
 		}

@@ -9,8 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -1064,68 +1062,4 @@ func TestWriteCutOff(t *testing.T) {
 		_, _, rerr := c.Read(t.Context())
 		require.Equal(t, err, rerr)
 	})
-}
-
-// The time of a write goes on when a frame is cut out of its batch, or else those
-// who give up could keep a peer that reads nothing.
-func TestWriteTimeoutGoesOn(t *testing.T) {
-	peer, nc := socketPair(t, "unix", filepath.Join(t.TempDir(), "socket"))
-	require.NoError(t, nc.(*net.UnixConn).SetWriteBuffer(4096))
-	c := New(nc, frame.Server, nil, &Options{WriteTimeout: time.Hour})
-	defer c.CloseNow()
-	if c.raw == nil {
-		t.Skip("there is no raw transport on this system")
-	}
-	filling := startErr(func() error { return c.Write(t.Context(), Binary, make([]byte, 1<<20)) })
-	writing := func() (since time.Duration, entries int) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for e := c.taken.head; e != nil; e = e.next {
-			entries++
-		}
-		return c.writeStart, entries
-	}
-	for since, _ := writing(); since == 0; since, _ = writing() {
-		runtime.Gosched()
-	}
-	// While that is under way, these gather for one batch.
-	var cancels []context.CancelFunc
-	var writes []<-chan result
-	for range 6 {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		cancels = append(cancels, cancel)
-		writes = append(writes, startErr(func() error { return c.Write(ctx, Binary, make([]byte, 10<<10)) }))
-		for queued(c) < len(writes) {
-			runtime.Gosched()
-		}
-	}
-	got := make([]byte, 2000)
-	for _, entries := writing(); entries < len(writes); _, entries = writing() {
-		_, err := peer.Read(got)
-		require.NoError(t, err)
-	}
-	require.NoError(t, (<-filling).err)
-	// The socket takes the first of the batch, and no more.
-	begin := time.Duration(0)
-	for begin == 0 {
-		begin, _ = writing()
-		runtime.Gosched()
-	}
-	for i := len(writes) - 1; i > 2; i-- {
-		cancels[i]()
-		require.ErrorIs(t, (<-writes[i]).err, context.Canceled)
-		since, _ := writing()
-		require.Equal(t, begin, since)
-	}
-}
-
-// queued returns how many writes wait for their turn.
-func queued(c *Conn) (n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for e := c.queue.head; e != nil; e = e.next {
-		n++
-	}
-	return n
 }

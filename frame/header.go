@@ -62,8 +62,8 @@ func ParseHeader(b []byte) (h Header, n int, err error) {
 	return h, n, err
 }
 
-// Parse is [ParseHeader] into h, for who parses many: to return a Header takes as
-// long as to parse it. If n is 0, h has no meaning.
+// Parse is [ParseHeader] into h, for who parses many: it leaves out the copy of a
+// Header. If n is 0, h has no meaning.
 func (h *Header) Parse(b []byte) (n int, err error) {
 	if len(b) < 2 {
 		return 0, nil

@@ -49,7 +49,7 @@ func (s *Sender) Append(dst []byte, op Opcode, fin bool, rsv uint8, payload []by
 	if err := s.check(op, fin, rsv, payload); err != nil {
 		return dst, err
 	}
-	// Not by way of a Header, which costs as much as the rest.
+	// Not by way of a Header, which would be copied.
 	b0, b1 := rsv<<4|byte(op), byte(0)
 	if fin {
 		b0 |= finBit
