@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -19,42 +18,17 @@ import (
 )
 
 // page is one of the chat's, in a browser.
-type page struct{ *browser.Page }
+type page struct{ browser.Chat }
 
 func open(t *testing.T, b *browser.Browser, where string) *page {
 	t.Helper()
-	return &page{b.Open(t, where)}
+	return &page{browser.Chat{Page: b.Open(t, where)}}
 }
 
 // enter opens a page and goes through the first form.
 func enter(t *testing.T, b *browser.Browser, s *server, room, name string) *page {
 	t.Helper()
-	p := open(t, b, s.url+"/?room="+url.QueryEscape(room))
-	p.Type(t, "#name", name)
-	p.connected(t)
-	return p
-}
-
-func (p *page) connected(t *testing.T) {
-	t.Helper()
-	p.Until(t, `document.querySelector("#state").dataset.state === "connected"`)
-}
-
-// shows waits for a message from somebody.
-func (p *page) shows(t *testing.T, name, text string) {
-	t.Helper()
-	who, err := json.Marshal(name)
-	require.NoError(t, err)
-	what, err := json.Marshal(text)
-	require.NoError(t, err)
-	p.Until(t, fmt.Sprintf(`[...document.querySelectorAll(".message")].some((m) =>
-		m.querySelector(".name").textContent === %s && [...m.querySelectorAll(".text")].some((x) => x.textContent === %s))`, who, what))
-}
-
-// notes waits for a line between the messages.
-func (p *page) notes(t *testing.T, text string) {
-	t.Helper()
-	p.Until(t, fmt.Sprintf(`[...document.querySelectorAll(".note, .gap")].some((e) => e.textContent.startsWith(%q))`, text))
+	return &page{b.Enter(t, s.url, room, name)}
 }
 
 // Two windows chat with each other, and come back after a restart.
@@ -69,17 +43,17 @@ func TestBrowser(t *testing.T) {
 
 	ada := enter(t, b, s, "lobby", "ada")
 	bob := enter(t, b, s, "lobby", "bob")
-	ada.notes(t, "bob joined")
+	ada.Notes(t, "bob joined")
 	for _, p := range []*page{ada, bob} {
 		p.Until(t, `[...document.querySelectorAll("#present bdi")].map((e) => e.textContent).join() === "ada,bob"`)
 	}
 	ada.Type(t, "#text", "Hello, Bob!")
 	for _, p := range []*page{ada, bob} {
-		p.shows(t, "ada", "Hello, Bob!")
+		p.Shows(t, "ada", "Hello, Bob!")
 	}
 	bob.Type(t, "#text", "Hello, Ada! 你好 👋")
 	for _, p := range []*page{ada, bob} {
-		p.shows(t, "bob", "Hello, Ada! 你好 👋")
+		p.Shows(t, "bob", "Hello, Ada! 你好 👋")
 	}
 	ada.Until(t, `document.querySelectorAll(".message.own").length === 1 && document.querySelector("#text").value === ""`)
 
@@ -87,32 +61,32 @@ func TestBrowser(t *testing.T) {
 	const hostile = `<img src=x onerror="document.title='caught'"><script>document.title='caught'</script>&lt;b&gt;`
 	const hostileName = `<b onclick=alert(1)>eve</b>`
 	ada.Type(t, "#text", hostile)
-	bob.shows(t, "ada", hostile)
+	bob.Shows(t, "ada", hostile)
 	body, err := json.Marshal(browser.Object{"name": hostileName, "text": hostile})
 	require.NoError(t, err)
 	status, _ := do(t, "POST", s.url+"/rooms/lobby/messages", string(body), map[string][]string{"Authorization": {"Bearer let-me-push"}})
 	require.Equal(t, 202, status)
-	bob.shows(t, hostileName, hostile)
+	bob.Shows(t, hostileName, hostile)
 	eve := enter(t, b, s, "lobby", hostileName)
-	bob.notes(t, hostileName+" joined")
+	bob.Notes(t, hostileName+" joined")
 	bob.Until(t, fmt.Sprintf(`[...document.querySelectorAll("#present bdi")].some((e) => e.textContent === %q)`, hostileName))
 	for _, p := range []*page{bob, eve} {
 		p.Until(t, `document.title === "lobby · Chat" && document.querySelectorAll("#log img, #log script, #log b, #present b").length === 0`)
 	}
 	eve.Type(t, "#text", "two\nlines")
 	for _, p := range []*page{bob, eve} {
-		p.shows(t, hostileName, "two\nlines")
+		p.Shows(t, hostileName, "two\nlines")
 	}
 
 	// The button closes, and comes back.
 	eve.Click(t, "#close")
 	eve.Until(t, `document.querySelector("#state").dataset.state === "closed"`)
-	bob.notes(t, hostileName+" left")
+	bob.Notes(t, hostileName+" left")
 	bob.Type(t, "#text", "while she is away")
-	bob.shows(t, "bob", "while she is away")
+	bob.Shows(t, "bob", "while she is away")
 	eve.Click(t, "#again")
-	eve.connected(t)
-	eve.notes(t, "One message was missed")
+	eve.Connected(t)
+	eve.Notes(t, "One message was missed")
 	eve.Click(t, "#close")
 
 	// A restart, on the same port.
@@ -124,12 +98,12 @@ func TestBrowser(t *testing.T) {
 	ada.Until(t, `!document.querySelector("#problem").hidden && document.querySelector("#text").value === "kept"`)
 	s = startOn(t, s.addr, "-push-token", "let-me-push")
 	for _, p := range []*page{ada, bob} {
-		p.connected(t)
-		p.notes(t, "Messages may have been missed")
+		p.Connected(t)
+		p.Notes(t, "Messages may have been missed")
 		p.Until(t, `[...document.querySelectorAll("#present bdi")].map((e) => e.textContent).join() === "ada,bob"`)
 	}
 	ada.Key(t, "Enter", 0)
-	bob.shows(t, "ada", "kept")
+	bob.Shows(t, "ada", "kept")
 
 	// Another room hears nothing of it.
 	carl := enter(t, b, s, "other", "carl")
@@ -162,14 +136,14 @@ func TestBrowserAuth(t *testing.T) {
 		p.Until(t, `(document.querySelector("[name=name]").value = "ada")`)
 		p.Type(t, "[name=password]", testPassword)
 		p.Until(t, `location.pathname === "/room/lobby"`)
-		p.connected(t)
+		p.Connected(t)
 	}
 	in()
 	cookie, err := p.Eval(bounded(t), `document.cookie`)
 	require.NoError(t, err)
 	assert.Equal(t, "", cookie, "out of reach of scripts")
 	p.Type(t, "#text", "in")
-	p.shows(t, "ada", "in")
+	p.Shows(t, "ada", "in")
 	// The session expires: 4401, and the page asks for another one.
 	p.Until(t, `location.pathname === "/login"`)
 	in()
@@ -214,7 +188,7 @@ func TestBrowserBearer(t *testing.T) {
 func TestScreenshots(t *testing.T) {
 	dir := os.Getenv("CHAT_SCREENSHOTS")
 	if dir == "" {
-		t.Skip("CHAT_SCREENSHOTS does not say where to put them")
+		dir = t.TempDir() // nobody looks, but all pages can be had
 	}
 	b := browser.Start(t)
 	s := start(t, "-push-token", "let-me-push")
@@ -230,18 +204,18 @@ func TestScreenshots(t *testing.T) {
 	others := map[string]*peer{}
 	for _, name := range []string{"Ada Lovelace", "Linus", "艾达", "Somebody with a rather long name"} {
 		others[name], _ = join(t, s, "launch-day", name)
-		grace.notes(t, name+" joined")
+		grace.Notes(t, name+" joined")
 	}
 	push := func(text string) {
 		body, err := json.Marshal(browser.Object{"name": "build", "text": text})
 		require.NoError(t, err)
 		status, _ := do(t, "POST", s.url+"/rooms/launch-day/messages", string(body), map[string][]string{"Authorization": {"Bearer let-me-push"}})
 		require.Equal(t, 202, status)
-		grace.shows(t, "build", text)
+		grace.Shows(t, "build", text)
 	}
 	say := func(name, text string) {
 		others[name].say(t, text)
-		grace.shows(t, name, text)
+		grace.Shows(t, name, text)
 	}
 	say("Ada Lovelace", "Morning! Are we still on for the release at ten?")
 	grace.Type(t, "#text", "Yes. The last tests are running right now.")
@@ -252,15 +226,15 @@ func TestScreenshots(t *testing.T) {
 	grace.Type(t, "#text", "Looks fine to me, the second step is <b>not</b> inside the transaction 👍")
 	say("艾达", "没问题，我来部署。 Ship it! 🚀")
 	require.NoError(t, others["Linus"].Close(1000, ""))
-	grace.notes(t, "Linus left")
+	grace.Notes(t, "Linus left")
 	grace.shoot(t, dir, "room")
 	s.stop(t, syscall.SIGTERM)
 	grace.Until(t, `document.querySelector("#state").dataset.state === "waiting"`)
 	grace.Type(t, "#text", "not sent")
 	grace.shoot(t, dir, "lost")
 	startOn(t, s.addr)
-	grace.connected(t)
-	grace.notes(t, "Messages may have been missed")
+	grace.Connected(t)
+	grace.Notes(t, "Messages may have been missed")
 	grace.shoot(t, dir, "back")
 }
 
