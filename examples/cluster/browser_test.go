@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-
 	"rfc6455/examples/cluster/brokers"
 	"rfc6455/testdata/browser"
 )
