@@ -149,7 +149,7 @@ func TestBrowserAuth(t *testing.T) {
 	in()
 	// A server with another key refuses the handshake, and the page asks as well.
 	s.stop(t, syscall.SIGTERM)
-	s = startOn(t, s.addr, "-auth", "-password", testPassword)
+	startOn(t, s.addr, "-auth", "-password", testPassword)
 	p.Until(t, `location.pathname === "/login"`)
 	in()
 }
