@@ -288,9 +288,8 @@ func (c *Conn) Request() *http.Request {
 	return r
 }
 
-// dropRequest lets go of a request that can be made again: it is as large as
-// everything else that an idle connection has. Applications look at it at the start,
-// if at all.
+// dropRequest lets go of a request that can be made again of its text: applications
+// look at it at the start, if at all.
 func (c *Conn) dropRequest() {
 	if c.request.Load() != nil && c.requestText != "" {
 		c.request.Store(nil)
