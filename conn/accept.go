@@ -66,7 +66,7 @@ func (c *Conn) run(f func(ctx context.Context, c *Conn) error) {
 		}
 		c.Close(code, reason) // after runtime.Goexit, too
 	}()
-	code, reason = c.codeFor(f(c.ctx, c))
+	code, reason = c.codeFor(f(c.Context(), c))
 }
 
 // logPanic logs a panic, but for http.ErrAbortHandler, as net/http does: also
@@ -196,7 +196,7 @@ type opened struct {
 // keepRequest keeps what Request returns. The body and what belongs to net/http
 // would pin buffers.
 func (c *Conn) keepRequest(r *http.Request) {
-	kept := r.WithContext(c.ctx)
+	kept := r.WithContext(c.Context())
 	kept.Body = http.NoBody
 	kept.GetBody = nil
 	kept.Response = nil

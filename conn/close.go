@@ -116,7 +116,7 @@ func (c *Conn) awaitClose() {
 		if c.reading.CompareAndSwap(readerTaken, readerWanted) {
 			select {
 			case <-c.readFree:
-			case <-c.ctx.Done():
+			case <-c.Context().Done():
 				// The reader may be leaving this very moment.
 				if !c.reading.CompareAndSwap(readerWanted, readerTaken) {
 					<-c.readFree
@@ -126,13 +126,13 @@ func (c *Conn) awaitClose() {
 			continue
 		}
 		select {
-		case <-c.ctx.Done():
+		case <-c.Context().Done():
 			return
 		default:
 		}
 		if c.reading.Load() == readerWanted {
 			// Another Close will read.
-			<-c.ctx.Done()
+			<-c.Context().Done()
 			return
 		}
 	}

@@ -56,8 +56,7 @@ type Conn struct {
 	// Constant.
 	o          *Options    // resolved
 	compressor *compressor // nil without compression
-	ctx        context.Context
-	start      time.Time // times below are durations since then
+	start      time.Time   // times below are durations since then
 
 	// Whoever has the reader's turn.
 	// 0 <= r <= w <= len(buf.b)
@@ -138,9 +137,10 @@ type Conn struct {
 	// What follows is needed now and then. Constant.
 	nc        io.ReadWriteCloser
 	agreement *handshake.Agreement
-	cancel    context.CancelCauseFunc
-	flusher   func() // c.flushQueued, made once
+	parent    context.Context // whose values its own context has
+	flusher   func()          // c.flushQueued, made once
 
+	made        atomic.Pointer[madeContext]  // nil until somebody needs it
 	request     atomic.Pointer[http.Request] // nil if it was dropped
 	requestText string                       // of which a dropped request is made again; "": it is not dropped
 
@@ -206,6 +206,7 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 		role:      role,
 		o:         o,
 		agreement: a,
+		parent:    parent,
 		start:     time.Now(),
 		readCtx:   context.Background(),
 		bufSize:   minReadBuffer,
@@ -232,7 +233,6 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 	if t := o.Trace; t != nil && t.Sent != nil {
 		c.traced = new([]tracedFrame)
 	}
-	c.ctx, c.cancel = context.WithCancelCause(parent)
 	if by.r != nil {
 		c.keepRequest(by.r)
 	}
@@ -256,13 +256,6 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 // now returns the time since the connection began, always positive.
 func (c *Conn) now() time.Duration { return time.Since(c.start) + 1 }
 
-// Context returns a context that lives as long as the connection and has the
-// values of the request's context, but not its end: to end connections from
-// outside there are Close and [Tracker]. Its cause (context.Cause) is the error
-// that ended the connection. Passing it to the methods of this connection costs
-// nothing.
-func (c *Conn) Context() context.Context { return c.ctx }
-
 // Subprotocol returns the subprotocol that the handshake agreed on, or "".
 func (c *Conn) Subprotocol() string { return c.agreement.Subprotocol }
 
@@ -282,7 +275,7 @@ func (c *Conn) Request() *http.Request {
 	if r == nil {
 		r = plain(c.requestText)
 		r.RemoteAddr = c.RemoteAddr().String()
-		r = r.WithContext(c.ctx)
+		r = r.WithContext(c.Context())
 		c.requestAgain = weak.Make(r)
 	}
 	return r
@@ -340,7 +333,7 @@ func (c *Conn) end(err, result error, linger bool) {
 	}
 	c.mu.Unlock()
 
-	c.cancel(err)
+	c.endContext(err)
 	// A context that outlives the connection must not keep it.
 	c.readWatch.release()
 	c.writeWatch.release()

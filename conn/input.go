@@ -40,7 +40,7 @@ func (c *Conn) awaitReader(ctx context.Context) error {
 		}
 		// Close reads until the peer's Close frame has come.
 		select {
-		case <-c.ctx.Done():
+		case <-c.Context().Done():
 			return c.sticky()
 		case <-ctx.Done():
 			return ctx.Err()

@@ -44,8 +44,8 @@ import (
 // is under way. All methods may be called from any goroutine.
 func (c *Conn) NetConn(t MessageType) net.Conn {
 	n := &netConn{c: c, t: t, reading: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
-	n.readBy.init(c.ctx)
-	n.writeBy.init(c.ctx)
+	n.readBy.init(c.Context())
+	n.writeBy.init(c.Context())
 	return n
 }
 

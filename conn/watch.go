@@ -33,15 +33,6 @@ var (
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// watched reports whether ctx can end before the connection does.
-func (c *Conn) watched(ctx context.Context) bool {
-	if ctx == c.ctx {
-		return false // without making a channel that nobody waits for
-	}
-	done := ctx.Done()
-	return done != nil && done != c.ctx.Done()
-}
-
 // begin arms w for I/O under ctx. If ctx has ended, it returns its error and w
 // is not armed.
 func (w *watch) begin(c *Conn, ctx context.Context) error {
