@@ -164,15 +164,13 @@ func (a *acceptor) accept(w http.ResponseWriter, r *http.Request) (c *Conn, err 
 		// has cleared them.
 		nc.SetDeadline(time.Time{})
 	}
-	var t guarded
-	a.overdue.begin(&t, nc)
-	_, err = nc.Write(agreement.AppendResponse(nil))
-	a.overdue.end(&t)
-	if err != nil {
+	raw := rawConn(nc)
+	if err := a.overdue.writeAll(nc, raw, agreement.AppendResponse(nil)); err != nil {
 		nc.Close()
 		return nil, lost(err)
 	}
-	return newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, opened{r: r}, early), nil
+	by := opened{request: r, raw: raw, early: early}
+	return newConn(context.WithoutCancel(r.Context()), nc, frame.Server, agreement, a.options, by), nil
 }
 
 // innermost returns the one that hides what it wraps, if anything.
@@ -184,13 +182,6 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 		}
 		w = u.Unwrap()
 	}
-}
-
-// opened is the request of an opening handshake, if there was one. text, if it is
-// not empty, is what can be made into it again.
-type opened struct {
-	r    *http.Request
-	text string
 }
 
 // keepRequest keeps what Request returns. The body and what belongs to net/http

@@ -135,10 +135,10 @@ type Conn struct {
 	traced     *[]tracedFrame // nil without a Trace that wants to know
 
 	// What follows is needed now and then. Constant.
-	nc        io.ReadWriteCloser
-	agreement *handshake.Agreement
-	parent    context.Context // whose values its own context has
-	flusher   func()          // c.flushQueued, made once
+	nc          io.ReadWriteCloser
+	subprotocol string
+	parent      context.Context // whose values its own context has
+	flusher     func()          // c.flushQueued, made once
 
 	made        atomic.Pointer[madeContext]  // nil until somebody needs it
 	request     atomic.Pointer[http.Request] // nil if it was dropped
@@ -192,57 +192,68 @@ func (c *Conn) deadlines() deadliner {
 // deadlines, which nobody else may then set. Otherwise a context that ends
 // while a call is blocked ends the connection.
 func New(rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options) *Conn {
-	return newConn(context.Background(), rwc, role, a, o.resolved(), opened{}, nil)
+	return newConn(context.Background(), rwc, role, a, o.resolved(), opened{})
 }
 
-// newConn makes a connection. by is the request of the opening handshake, and
-// early are bytes that were read with it; o is resolved.
-func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options, by opened, early []byte) *Conn {
-	if a == nil {
-		a = &handshake.Agreement{}
-	}
-	c := &Conn{
-		nc:        rwc,
-		role:      role,
-		o:         o,
-		agreement: a,
-		parent:    parent,
-		start:     time.Now(),
-		readCtx:   context.Background(),
-		bufSize:   minReadBuffer,
-		recv: frame.Receiver{
-			Role:          role,
-			MessageLimit:  o.ReadLimit,
-			FragmentLimit: o.FragmentLimit,
-		},
-		sender:    frame.Sender{Role: role},
-		keepalive: keepalive{interval: o.Keepalive, timeout: o.KeepaliveTimeout},
-	}
+// newConn makes a connection; o is resolved.
+func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options, by opened) *Conn {
+	c := new(Conn)
+	c.setUp(parent, rwc, role, a, o, by)
+	return c
+}
+
+// opened is what a connection has of its opening handshake.
+type opened struct {
+	request *http.Request   // nil: none, or the connection has it
+	text    string          // if it is not empty, what the request can be made of again
+	raw     syscall.RawConn // nil: not asked for yet
+	early   []byte          // came with the request or the response
+}
+
+// setUp makes a new Conn ready.
+func (c *Conn) setUp(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a *handshake.Agreement, o *Options, by opened) {
+	c.nc = rwc
+	c.role = role
+	c.o = o
+	c.parent = parent
+	c.start = time.Now()
+	c.readCtx = context.Background()
+	c.bufSize = minReadBuffer
+	c.recv.Role = role
+	c.recv.MessageLimit = o.ReadLimit
+	c.recv.FragmentLimit = o.FragmentLimit
+	c.sender.Role = role
+	c.keepalive.interval = o.Keepalive
+	c.keepalive.timeout = o.KeepaliveTimeout
 	switch rwc.(type) {
-	case *net.TCPConn, *net.UnixConn:
-		// Only these themselves: a type that embeds one may change what Read
-		// and Write do.
+	case *net.TCPConn, *net.UnixConn: // as in rawConn
 		c.vectored, c.exact = true, true
-		c.openRaw()
 	case *stream:
 		c.exact = true
 	}
-	if a.Deflate != nil {
-		c.compress(a.Deflate)
+	if by.raw == nil {
+		by.raw = rawConn(rwc)
+	}
+	if by.raw != nil {
+		c.openRaw(by.raw)
+		c.requestText = by.text // and the transport tells its address at any time
+	}
+	if by.request != nil {
+		c.keepRequest(by.request)
+	}
+	if a != nil {
+		c.subprotocol = a.Subprotocol
+		if a.Deflate != nil {
+			c.compress(a.Deflate)
+		}
 	}
 	if t := o.Trace; t != nil && t.Sent != nil {
 		c.traced = new([]tracedFrame)
 	}
-	if by.r != nil {
-		c.keepRequest(by.r)
-	}
-	if c.raw != nil {
-		c.requestText = by.text // and the transport tells its address at any time
-	}
 	c.flusher = c.flushQueued
-	if len(early) > 0 {
-		c.buf = getBuffer(max(len(early), minReadBuffer))
-		c.w = copy(c.buf.b, early)
+	if len(by.early) > 0 {
+		c.buf = getBuffer(max(len(by.early), minReadBuffer))
+		c.w = copy(c.buf.b, by.early)
 	}
 	c.mu.Lock()
 	c.rearm()
@@ -250,14 +261,13 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 	if o.Tracker != nil {
 		o.Tracker.add(c)
 	}
-	return c
 }
 
 // now returns the time since the connection began, always positive.
 func (c *Conn) now() time.Duration { return time.Since(c.start) + 1 }
 
 // Subprotocol returns the subprotocol that the handshake agreed on, or "".
-func (c *Conn) Subprotocol() string { return c.agreement.Subprotocol }
+func (c *Conn) Subprotocol() string { return c.subprotocol }
 
 // Role returns the role of this endpoint.
 func (c *Conn) Role() frame.Role { return c.role }
@@ -273,9 +283,8 @@ func (c *Conn) Request() *http.Request {
 	defer c.mu.Unlock()
 	r := c.requestAgain.Value()
 	if r == nil {
-		r = plain(c.requestText)
-		r.RemoteAddr = c.RemoteAddr().String()
-		r = r.WithContext(c.Context())
+		r = plain(c.requestText, c.Context())
+		r.RemoteAddr = address(c.RemoteAddr())
 		c.requestAgain = weak.Make(r)
 	}
 	return r

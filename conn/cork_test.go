@@ -21,7 +21,7 @@ func TestCorkMany(t *testing.T) {
 		var conns []*Conn
 		for i := range n {
 			ours, theirs := streamPair()
-			c := newConn(context.Background(), theirs, frame.Server, nil, o, opened{}, nil)
+			c := newConn(context.Background(), theirs, frame.Server, nil, o, opened{})
 			conns = append(conns, c)
 			p := &peer{t: t, nc: ours, role: frame.Client, recv: frame.Receiver{Role: frame.Client}}
 			go echo(c, -1, func(c *Conn, m Message) error {

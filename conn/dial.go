@@ -205,7 +205,7 @@ func (d *dialer) connect(ctx, parent context.Context, nc net.Conn, resp *http.Re
 		}
 		rwc = nc
 	}
-	return newConn(context.WithoutCancel(parent), rwc, frame.Client, agreement, d.options, opened{r: resp.Request}, early), nil
+	return newConn(context.WithoutCancel(parent), rwc, frame.Client, agreement, d.options, opened{request: resp.Request, early: early}), nil
 }
 
 // buffered returns what net/http has read behind the response. It stands in a
@@ -365,7 +365,7 @@ func (d *dialer) client(parent context.Context, nc net.Conn, rawURL string) (c *
 	if err != nil {
 		return nil, refused(err, resp)
 	}
-	return newConn(context.WithoutCancel(parent), nc, frame.Client, agreement, d.options, opened{r: req}, early), nil
+	return newConn(context.WithoutCancel(parent), nc, frame.Client, agreement, d.options, opened{request: req, early: early}), nil
 }
 
 // response reads the response to req, and returns what came behind it.

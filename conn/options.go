@@ -3,7 +3,6 @@ package conn
 import (
 	"log/slog"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"rfc6455/handshake"
@@ -197,8 +196,8 @@ type acceptor struct {
 	options *Options // resolved
 
 	detached bool
-	fresh    bool         // nobody has set a deadline on Serve's connections
-	waiting  atomic.Int32 // goroutines of Serve, for connections
+	fresh    bool // nobody has set a deadline on Serve's connections
+	quick    bool // and a request that has come is answered without waiting for anything
 }
 
 func newAcceptor(o *AcceptOptions) *acceptor {

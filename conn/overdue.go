@@ -3,6 +3,7 @@ package conn
 import (
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -27,6 +28,22 @@ type guarded struct {
 	mu    sync.Mutex
 	cut   bool // nc's deadline was set
 	ended bool
+}
+
+// writeAll writes p to nc within the time. raw is that of nc, or nil. What a socket
+// takes at once, as it does nearly always, needs no timer.
+func (o *overdue) writeAll(nc net.Conn, raw syscall.RawConn, p []byte) error {
+	if raw != nil {
+		n, err := writeNow(nc, raw, p)
+		if p = p[n:]; len(p) == 0 || err != nil {
+			return err
+		}
+	}
+	t := new(guarded)
+	o.begin(t, nc)
+	_, err := nc.Write(p)
+	o.end(t)
+	return err
 }
 
 // begin has the reads and writes of nc fail with os.ErrDeadlineExceeded from the

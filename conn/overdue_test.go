@@ -104,7 +104,7 @@ func TestTimersInAndOutOfBubbles(t *testing.T) {
 		defer client.Close()
 		o.begin(&one, server)
 		o.end(&one)
-		c := newConn(t.Context(), server, frame.Server, nil, corking, opened{}, nil)
+		c := newConn(t.Context(), server, frame.Server, nil, corking, opened{})
 		c.mu.Lock()
 		c.cork()
 		c.mu.Unlock()

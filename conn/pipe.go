@@ -23,8 +23,8 @@ func Pipe(client, server *Options) (c, s *Conn) {
 	cc, sc := streamPair()
 	co, so := client.resolved(), server.resolved()
 	ca, sa := agree(co, so)
-	c = newConn(context.Background(), cc, frame.Client, ca, co, opened{}, nil)
-	s = newConn(context.Background(), sc, frame.Server, sa, so, opened{}, nil)
+	c = newConn(context.Background(), cc, frame.Client, ca, co, opened{})
+	s = newConn(context.Background(), sc, frame.Server, sa, so, opened{})
 	return c, s
 }
 

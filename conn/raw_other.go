@@ -2,11 +2,18 @@
 
 package conn
 
-// openRaw does nothing here: a connection keeps its buffer while it waits.
-func (c *Conn) openRaw() {}
+import (
+	"net"
+	"syscall"
+)
 
-func (c *Conn) writeRaw(p []byte, wait bool) (int, error) {
-	panic("websocket: no raw transport on this system")
-}
+// rawConn returns nil here: a connection keeps its buffer while it waits.
+func rawConn(nc any) syscall.RawConn { return nil }
 
-func (c *Conn) readRaw(p []byte) (int, error) { panic("websocket: no raw transport on this system") }
+const noRaw = "websocket: no raw transport on this system"
+
+func readNow(nc net.Conn, raw syscall.RawConn, p []byte) (int, error)  { panic(noRaw) }
+func writeNow(nc net.Conn, raw syscall.RawConn, p []byte) (int, error) { panic(noRaw) }
+func (c *Conn) openRaw(raw syscall.RawConn)                            { panic(noRaw) }
+func (c *Conn) writeRaw(p []byte, wait bool) (int, error)              { panic(noRaw) }
+func (c *Conn) readRaw(p []byte) (int, error)                          { panic(noRaw) }

@@ -6,21 +6,100 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 )
+
+// rawConn returns the way to the descriptor of a TCP or unix connection, nil if it
+// has none. Those themselves alone count: a type that embeds one may change what
+// Read and Write do.
+func rawConn(nc any) syscall.RawConn {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if raw, err := nc.(syscall.Conn).SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
+// instant is a read or a write that takes what there is and does not wait.
+type instant struct {
+	p           []byte
+	n           int // -1: the end of the stream
+	errno       uintptr
+	read, write func(fd uintptr) bool
+}
+
+var instants = sync.Pool{New: func() any {
+	a := new(instant)
+	a.read = func(fd uintptr) bool {
+		n, err := syscall.Read(int(fd), a.p)
+		for err == syscall.EINTR {
+			n, err = syscall.Read(int(fd), a.p)
+		}
+		switch errno, _ := err.(syscall.Errno); {
+		case errno == syscall.EAGAIN:
+		case errno != 0:
+			a.errno = uintptr(errno)
+		case n == 0:
+			a.n = -1
+		default:
+			a.n = n
+		}
+		return true
+	}
+	a.write = func(fd uintptr) bool {
+		n, err := syscall.Write(int(fd), a.p)
+		for err == syscall.EINTR {
+			n, err = syscall.Write(int(fd), a.p)
+		}
+		switch errno, _ := err.(syscall.Errno); {
+		case errno == syscall.EAGAIN:
+		case errno != 0:
+			a.errno = uintptr(errno)
+		default:
+			a.n = n
+		}
+		return true
+	}
+	return a
+}}
+
+// readNow reads what has come into p: nothing, and no error, if nothing has. raw is
+// that of nc.
+func readNow(nc net.Conn, raw syscall.RawConn, p []byte) (int, error) {
+	a := instants.Get().(*instant)
+	defer instants.Put(a)
+	a.p, a.n, a.errno = p, 0, 0
+	err := raw.Read(a.read)
+	a.p = nil
+	switch {
+	case err != nil || a.errno != 0:
+		return 0, rawError(nc, "read", err, a.errno)
+	case a.n < 0:
+		return 0, io.EOF
+	}
+	return a.n, nil
+}
+
+// writeNow writes as much of p as the socket takes. raw is that of nc.
+func writeNow(nc net.Conn, raw syscall.RawConn, p []byte) (int, error) {
+	a := instants.Get().(*instant)
+	defer instants.Put(a)
+	a.p, a.n, a.errno = p, 0, 0
+	err := raw.Write(a.write)
+	a.p = nil
+	if err != nil || a.errno != 0 {
+		return 0, rawError(nc, "write", err, a.errno)
+	}
+	return a.n, nil
+}
 
 // openRaw prepares reading from the descriptor itself. A connection that waits
 // then needs no buffer: the read happens inside RawConn.Read's callback, which
 // lends a buffer when it is called and gives it back when nothing has come.
-func (c *Conn) openRaw() {
-	sc, ok := c.nc.(syscall.Conn)
-	if !ok {
-		return
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return
-	}
+func (c *Conn) openRaw(raw syscall.RawConn) {
 	c.raw = raw
 	// The goroutine of an idle connection stands here, on a stack of 2 KiB if the
 	// application's function is shallow. So this does not allocate, and what it
@@ -127,19 +206,19 @@ func (c *Conn) rawReadError(around error) error {
 	if c.rawN < 0 {
 		return io.EOF
 	}
-	return c.rawError("read", around, c.rawErrno)
+	return rawError(c.nc.(net.Conn), "read", around, c.rawErrno)
 }
 
 func (c *Conn) rawWriteError(around error) error {
-	return c.rawError("write", around, c.rawOutErr)
+	return rawError(c.nc.(net.Conn), "write", around, c.rawOutErr)
 }
 
 // rawError returns the error of a system call, or else of what RawConn does
-// around it, as net.Conn would.
-func (c *Conn) rawError(op string, around error, errno uintptr) error {
+// around it, as nc would.
+func rawError(nc net.Conn, op string, around error, errno uintptr) error {
 	if errno != 0 {
 		err := os.NewSyscallError(op, syscall.Errno(errno))
-		return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+		return &net.OpError{Op: op, Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}
 	}
 	if e, ok := around.(*net.OpError); ok {
 		e.Op = op // was "raw-read" or "raw-write"

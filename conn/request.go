@@ -1,29 +1,15 @@
 package conn
 
 import (
-	"bufio"
 	"bytes"
+	"context"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"net/url"
 	"strings"
 )
-
-// readRequest is http.ReadRequest with a shorter way for what nearly all clients
-// send: then text is not empty, and [plain] can make the request of it again.
-func readRequest(br *bufio.Reader) (r *http.Request, text string, err error) {
-	if _, err := br.Peek(1); err == nil {
-		b, _ := br.Peek(br.Buffered())
-		if text, n := wholeHeader(b); n > 0 {
-			if r := plain(text); r != nil {
-				br.Discard(n)
-				return r, text, nil
-			}
-		}
-	}
-	r, err = http.ReadRequest(br)
-	return r, "", err
-}
 
 // wholeHeader returns the request that b begins with, without the empty line that
 // ends it, and its length with that, or nothing if it is not whole.
@@ -35,11 +21,21 @@ func wholeHeader(b []byte) (text string, n int) {
 	return string(b[:end+2]), end + 4
 }
 
-// plain returns the request of that text as http.ReadRequest would, if it is a GET
-// of a path, its header is of printable ASCII, and nothing in it has a meaning for
-// net/http. Otherwise it returns nil, whatever there is. All strings in the request
-// are parts of text.
-func plain(text string) *http.Request {
+// address is addr.String(), with less garbage for those of TCP.
+func address(addr net.Addr) string {
+	if t, ok := addr.(*net.TCPAddr); ok && t.Zone == "" {
+		if ap := t.AddrPort(); ap.IsValid() {
+			return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()
+		}
+	}
+	return addr.String()
+}
+
+// plain returns the request of that text as http.ReadRequest would, with ctx, if it
+// is a GET of a path, its header is of printable ASCII, net/http's server would not
+// refuse its Host, and nothing in it has a meaning for net/http. Otherwise it returns
+// nil, whatever there is. All strings in the request are parts of text.
+func plain(text string, ctx context.Context) *http.Request {
 	line, rest, _ := strings.Cut(text, "\r\n")
 	target, ok := strings.CutPrefix(line, "GET ")
 	if !ok {
@@ -52,7 +48,7 @@ func plain(text string) *http.Request {
 	if u == nil {
 		return nil
 	}
-	r := &http.Request{
+	r := http.Request{
 		Method:     http.MethodGet,
 		URL:        u,
 		Proto:      "HTTP/1.1",
@@ -61,32 +57,43 @@ func plain(text string) *http.Request {
 		Body:       http.NoBody,
 		RequestURI: target,
 	}
-	fields := strings.Count(rest, "\r\n")
-	r.Header = make(http.Header, fields)
-	values := make([]string, fields)
+	if !plainFields(&r, rest, strings.Count(rest, "\n")) || !isHost(r.Host) {
+		return nil
+	}
+	if r.Header["Pragma"] != nil && r.Header["Cache-Control"] == nil {
+		return nil // net/http may add the other
+	}
+	return r.WithContext(ctx)
+}
+
+// plainFields fills r's Header and Host, with room for n fields.
+func plainFields(r *http.Request, rest string, n int) bool {
+	r.Header = make(http.Header, n)
+	values := make([]string, n)
 	for rest != "" {
-		line, rest, _ = strings.Cut(rest, "\r\n")
-		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isPlain(value) {
-			return nil
+		colon, end := strings.IndexByte(rest, ':'), strings.IndexByte(rest, '\r')
+		if colon < 0 || end < colon || end+1 == len(rest) || rest[end+1] != '\n' || len(values) == 0 {
+			return false
 		}
-		if name = plainName(name); name == "" {
-			return nil
+		name, value := plainName(rest[:colon]), rest[colon+1:end]
+		if name == "" || !isPlain(value) {
+			return false
 		}
-		value = strings.Trim(value, " \t")
+		rest = rest[end+2:]
+		value = trimmed(value)
 		switch name {
 		case "Host":
 			if r.Host != "" || value == "" {
-				return nil
+				return false
 			}
 			r.Host = value
 			continue
 		case "Connection":
-			if strings.Contains(strings.ToLower(value), "close") {
-				return nil
+			if value != "Upgrade" && strings.Contains(strings.ToLower(value), "close") {
+				return false
 			}
 		case "Content-Length", "Transfer-Encoding", "Trailer":
-			return nil
+			return false
 		}
 		if earlier := r.Header[name]; earlier != nil {
 			r.Header[name] = append(earlier, value)
@@ -96,10 +103,7 @@ func plain(text string) *http.Request {
 		r.Header[name] = values[:1:1]
 		values = values[1:]
 	}
-	if r.Header["Pragma"] != nil && r.Header["Cache-Control"] == nil {
-		return nil // net/http may add the other
-	}
-	return r
+	return true
 }
 
 // plainURL returns the URL of a request's target that is a path, without
@@ -125,6 +129,18 @@ func plainURL(target string) *url.URL {
 // plainName returns the name of a header field as net/http writes it, or "" if it
 // has other characters than letters, digits and hyphens.
 func plainName(name string) string {
+	switch name { // as most clients write them
+	case "Host", "Connection", "Upgrade", "Origin", "Cookie", "User-Agent", "Pragma", "Cache-Control", "Accept-Encoding", "Accept-Language":
+		return name
+	case "Sec-WebSocket-Key":
+		return "Sec-Websocket-Key"
+	case "Sec-WebSocket-Version":
+		return "Sec-Websocket-Version"
+	case "Sec-WebSocket-Extensions":
+		return "Sec-Websocket-Extensions"
+	case "Sec-WebSocket-Protocol":
+		return "Sec-Websocket-Protocol"
+	}
 	canonical, first := true, true // of a word
 	for _, c := range []byte(name) {
 		switch {
@@ -140,21 +156,37 @@ func plainName(name string) string {
 	if canonical {
 		return name
 	}
-	switch name { // as clients write these
-	case "Sec-WebSocket-Key":
-		return "Sec-Websocket-Key"
-	case "Sec-WebSocket-Version":
-		return "Sec-Websocket-Version"
-	case "Sec-WebSocket-Extensions":
-		return "Sec-Websocket-Extensions"
-	case "Sec-WebSocket-Protocol":
-		return "Sec-Websocket-Protocol"
-	}
 	return textproto.CanonicalMIMEHeaderKey(name)
+}
+
+// trimmed returns a field's value without the spaces around it.
+func trimmed(s string) string {
+	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // isPlain reports whether all of s is printable ASCII or a tab.
 func isPlain(s string) bool {
+	const each = 0x0101010101010101
+	for ; len(s) >= 8; s = s[8:] {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		// The high bit of a byte: of 0x80 and more, of 0x7F, and of what is below 0x20
+		// or follows that.
+		if (x|(x+each)|(x-0x20*each))&(0x80*each) != 0 && !arePlain(s[:8]) {
+			return false
+		}
+	}
+	return arePlain(s)
+}
+
+// arePlain is isPlain byte by byte.
+func arePlain(s string) bool {
 	for _, c := range []byte(s) {
 		if (c < ' ' || c >= 0x7F) && c != '\t' {
 			return false

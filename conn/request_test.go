@@ -3,6 +3,7 @@ package conn
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"testing"
@@ -18,7 +19,7 @@ func requirePlain(t *testing.T, b []byte) bool {
 	t.Helper()
 	before := bytes.Clone(b)
 	text, n := wholeHeader(b)
-	r := plain(text)
+	r := plain(text, context.Background())
 	if n == 0 || r == nil {
 		return false
 	}
@@ -26,7 +27,7 @@ func requirePlain(t *testing.T, b []byte) bool {
 	br := bufio.NewReader(bytes.NewReader(b))
 	want, err := http.ReadRequest(br)
 	require.NoError(t, err)
-	require.Equal(t, want, r)
+	require.Equal(t, want.WithContext(context.Background()), r)
 	rest, err := io.ReadAll(br)
 	require.NoError(t, err)
 	require.Equal(t, string(rest), string(b[n:]))
@@ -139,4 +140,19 @@ func FuzzPlainRequest(f *testing.F) {
 	}
 	f.Add([]byte("GET /?x HTTP/1.1\r\nhost: a\r\nX: \t b\r\nx: c\r\n\r\nrest"))
 	f.Fuzz(func(t *testing.T, b []byte) { requirePlain(t, b) })
+}
+
+// BenchmarkPlainRequest reads the request of a browser.
+func BenchmarkPlainRequest(b *testing.B) {
+	text := "GET /echo HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: Upgrade\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n" +
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n" +
+		"Upgrade: websocket\r\nOrigin: http://127.0.0.1:8080\r\nSec-WebSocket-Version: 13\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n" +
+		"Accept-Language: en-GB,en;q=0.9\r\nCookie: session=0123456789abcdef0123456789abcdef\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
+		"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+	b.ReportAllocs()
+	for b.Loop() {
+		if plain(text, b.Context()) == nil {
+			b.Fatal("not plain")
+		}
+	}
 }

@@ -787,7 +787,7 @@ func TestServePanicInWrite(t *testing.T) {
 		var book logbook
 		ours, theirs := net.Pipe()
 		a := newAcceptor(&AcceptOptions{Options: Options{Tracker: &tracker, Logger: book.logger()}})
-		go a.serve(panickingWriter{theirs}, serveEcho)
+		go a.serve(newIncoming(panickingWriter{theirs}, a), serveEcho)
 		require.NoError(t, openingRequest().Write(ours))
 		synctest.Wait()
 		require.Contains(t, book.take()[0], "panic in the opening handshake")

@@ -214,7 +214,7 @@ func TestTrackerShutdownHandshake(t *testing.T) {
 			Handler(f, o).ServeHTTP(lender{httptest.NewRecorder(), nc}, openingRequest())
 		}, false},
 		{"Server", func(nc net.Conn, o *AcceptOptions) { accepted(Server(nc, o)) }, true},
-		{"Serve", func(nc net.Conn, o *AcceptOptions) { newAcceptor(o).serve(nc, f) }, true},
+		{"Serve", func(nc net.Conn, o *AcceptOptions) { a := newAcceptor(o); a.serve(newIncoming(nc, a), f) }, true},
 	} {
 		for _, lost := range []bool{false, true} {
 			bubble(t, fmt.Sprintf("%s/lost=%v", tt.name, lost), func(t *testing.T) {

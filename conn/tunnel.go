@@ -176,3 +176,23 @@ func (t tunnel) header(ctx context.Context, addr string) (http.Header, error) {
 	}
 	return header, nil
 }
+
+// limitReader reads at most left bytes and keeps the error of r.
+type limitReader struct {
+	r    io.Reader
+	left int
+	err  error
+}
+
+func (l *limitReader) Read(p []byte) (int, error) {
+	if l.left == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	if len(p) > l.left {
+		p = p[:l.left]
+	}
+	n, err := l.r.Read(p)
+	l.left -= n
+	l.err = err
+	return n, err
+}
