@@ -27,7 +27,7 @@ func (c *Conn) Close(code frame.CloseCode, reason string) error {
 		defer c.mu.Unlock()
 		return c.closeResult
 	}
-	if err := c.writeErr; err != nil && !c.closing {
+	if err := c.writeErr; err != nil && c.closing == nil {
 		// There can be no closing handshake any more.
 		c.mu.Unlock()
 		c.end(err, err, false)
@@ -35,7 +35,7 @@ func (c *Conn) Close(code frame.CloseCode, reason string) error {
 		defer c.mu.Unlock()
 		return c.closeResult
 	}
-	if !c.closing {
+	if c.closing == nil {
 		c.beginClose(&CloseError{Code: code, Reason: reason}, code, reason)
 	}
 	c.mu.Unlock()
@@ -55,18 +55,24 @@ func (c *Conn) CloseNow() error {
 	return nil
 }
 
+// closing is a Close frame that is due or was sent, or would be if the transport
+// had not failed.
+type closing struct {
+	err     error // what ends the connection
+	payload []byte
+	sent    chan struct{} // closed when the frame is on the wire, or never will be; nil then
+}
+
 // beginClose makes a Close frame due and starts the clock. err is what ends the
 // connection. Under mu.
 func (c *Conn) beginClose(err error, code frame.CloseCode, reason string) {
-	c.closing = true
-	c.closeErr = err
-	c.closePayload = string(frame.AppendClose(nil, code, reason))
+	c.closing = &closing{err: err, payload: frame.AppendClose(nil, code, reason)}
 	// A Pong that is due leaves before the Close frame, since its Ping came
 	// before. (RFC 6455, section 5.5.2)
 	c.pingDue = false
 	if c.writeErr == nil && !c.ended {
 		c.closeDue = true
-		c.closeSent = make(chan struct{})
+		c.closing.sent = make(chan struct{})
 	}
 	if c.o.CloseTimeout > 0 && c.closeAt == 0 {
 		c.closeAt = c.now() + c.o.CloseTimeout
@@ -77,9 +83,9 @@ func (c *Conn) beginClose(err error, code frame.CloseCode, reason string) {
 // closeWritten tells those who wait for it that the Close frame is on the wire
 // or never will be. Under mu.
 func (c *Conn) closeWritten() {
-	if c.closeSent != nil {
-		close(c.closeSent)
-		c.closeSent = nil
+	if c.closing != nil && c.closing.sent != nil {
+		close(c.closing.sent)
+		c.closing.sent = nil
 	}
 }
 
@@ -87,11 +93,11 @@ func (c *Conn) closeWritten() {
 // connection has ended.
 func (c *Conn) sendClose() {
 	c.mu.Lock()
-	sent := c.closeSent
-	if sent == nil {
+	if c.closing == nil || c.closing.sent == nil {
 		c.mu.Unlock()
 		return
 	}
+	sent := c.closing.sent
 	lead := !c.busy
 	c.busy = true
 	c.mu.Unlock()
@@ -163,13 +169,13 @@ func (c *Conn) closeReceived(payload []byte) error {
 	}
 	c.mu.Lock()
 	c.answerPing()
-	first := !c.closing
+	first := c.closing == nil
 	if first {
 		// An endpoint that receives a Close frame and has not sent one MUST
 		// answer with one, with the same code. (RFC 6455, section 5.5.1)
 		c.beginClose(&CloseError{Code: code, Reason: reason, Remote: true}, code, "")
 	}
-	sticky := c.closeErr
+	sticky := c.closing.err
 	c.mu.Unlock()
 	c.sendClose()
 	// The server closes the stream first; a client waits for that, so that the
@@ -194,10 +200,10 @@ func (c *Conn) fail(err error) error {
 	}
 	c.mu.Lock()
 	c.answerPing()
-	if !c.closing {
+	if c.closing == nil {
 		c.beginClose(err, code, reason)
 	}
-	sticky := c.closeErr
+	sticky := c.closing.err
 	c.mu.Unlock()
 	c.sendClose()
 	c.end(sticky, err, true)

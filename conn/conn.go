@@ -14,6 +14,7 @@ import (
 
 	"rfc6455/frame"
 	"rfc6455/handshake"
+	"rfc6455/mask"
 )
 
 // MessageType says how the payload of a message is to be interpreted. It is not
@@ -54,9 +55,9 @@ type Conn struct {
 	// one of an idle connection costs few cache misses.
 
 	// Constant.
-	o          *Options    // resolved
-	compressor *compressor // nil without compression
-	start      time.Time   // times below are durations since then
+	o          *Options      // resolved
+	compressor *compressor   // nil without compression
+	start      time.Duration // since epoch; times below are durations since then
 
 	// Whoever has the reader's turn.
 	// 0 <= r <= w <= len(buf.b)
@@ -98,22 +99,21 @@ type Conn struct {
 	rawTry    func(fd uintptr) bool
 	rawTarget []byte
 	rawN      int // -1: the end of the stream
-	rawErrno  uintptr
+	rawErrno  uint32
 	rawSend   func(fd uintptr) bool // made for the first write
 	rawOut    []byte
-	rawOutErr uintptr
+	rawOutErr uint32
 
 	recv frame.Receiver // of whoever has the reader's turn
 
 	mu sync.Mutex // never held across I/O or a callback
 
-	// Under mu; sender, out, taken and tail belong to whoever is busy, while
+	// Under mu; sender, out and tail belong to whoever is busy, while
 	// somebody is.
 	busy       bool
 	open       bool // a Writer's message is under way
 	pongDue    bool
 	pingDue    bool
-	closing    bool // a Close frame is due or was sent
 	closeDue   bool
 	ended      bool
 	closed     bool // nc was closed
@@ -122,12 +122,12 @@ type Conn struct {
 	corkListed bool // c.o.corks looks at this connection
 	corkIdle   uint8
 	sender     frame.Sender
-	out        []byte // encoded bytes that wait, inside outBuf
+	tailMasked bool     // tail is to be masked
+	tailKey    mask.Key // with this
+	out        []byte   // encoded bytes that wait, inside outBuf
 	outBuf     *buffer
 	tail       []byte         // what follows out, not copied
-	taken      list           // the entries whose frames are in out and tail
-	urgent     list           // control frames and fragments
-	queue      list           // messages, in order
+	*extra                    // see needExtra
 	writeErr   error          // writing failed, the reader may still find the reason
 	timerAt    time.Duration  // when timer fires; 0: it does not
 	writeStart time.Duration  // of the write under way, for the time-out; 0: none
@@ -136,40 +136,83 @@ type Conn struct {
 
 	// What follows is needed now and then. Constant.
 	nc          io.ReadWriteCloser
-	subprotocol string
+	subprotocol *string         // nil: none
 	parent      context.Context // whose values its own context has
-	flusher     func()          // c.flushQueued, made once
 
+	watches     atomic.Pointer[watches]      // see watching
 	made        atomic.Pointer[madeContext]  // nil until somebody needs it
 	request     atomic.Pointer[http.Request] // nil if it was dropped
 	requestText string                       // of which a dropped request is made again; "": it is not dropped
 
 	// Whoever has the reader's turn.
-	saved     []byte // of a message that an interrupted call had collected
-	ping      []byte // payload of the newest Ping
-	readWatch watch
+	aside *aside // see needAside
 
 	// Whoever is busy writing.
-	writeWatch watch
-	tailHead   frame.Header // whose Key masks tail, if Masked
-	ownStart   int          // where the leader's own frame begins in out
+	ownStart int // where the leader's own frame begins in out
 
 	// Under mu.
 	requestAgain weak.Pointer[http.Request] // made again
 	readFree     chan struct{}              // a Close waits for the reader's turn; one value
-	room         chan struct{}
-	freeWaiters  *entry
-	pong         []byte // payload of the Pong that is due
-	pings        []*pingWaiter
 	pingNumber   uint64
-	closeErr     error // what ends the connection
-	closePayload string
-	closeSent    chan struct{} // closed when the Close frame is on the wire, or never will be
-	err          error         // sticky; set when ended
-	closeResult  error         // what Close returns after the end
+	closing      *closing // nil: no Close frame is due or was sent
+	err          error    // sticky; set when ended
+	closeResult  error    // what Close returns after the end
 	timer        *time.Timer
 	closeAt      time.Duration // when the closing handshake is given up; 0: none
 	keepalive    keepalive
+}
+
+// extra is what a connection does not need that reads messages and writes answers.
+// All of it is under mu; taken belongs to whoever is busy, too.
+type extra struct {
+	taken       list // the entries whose frames are in out and tail
+	urgent      list // control frames and fragments
+	queue       list // messages, in order
+	room        chan struct{}
+	freeWaiters *entry
+	pong        []byte // payload of the Pong that is due
+	flusher     func() // flushQueued, made once
+	pings       []*pingWaiter
+}
+
+// noExtra stands for an empty one, which nobody writes to.
+var noExtra extra
+
+// needExtra returns one to write to. Under mu.
+func (c *Conn) needExtra() *extra {
+	if c.extra == &noExtra {
+		c.extra = &extra{flusher: c.flushQueued}
+	}
+	return c.extra
+}
+
+// aside is what a reader keeps that many never need.
+type aside struct {
+	saved []byte // of a message that an interrupted call had collected
+	ping  []byte // payload of the newest Ping
+}
+
+// needAside returns one to write to.
+func (c *Conn) needAside() *aside {
+	if c.aside == nil {
+		c.aside = new(aside)
+	}
+	return c.aside
+}
+
+// saved returns what an interrupted call had collected of a message.
+func (c *Conn) saved() []byte {
+	if c.aside == nil {
+		return nil
+	}
+	return c.aside.saved
+}
+
+// save keeps p for the next call.
+func (c *Conn) save(p []byte) {
+	if p != nil || c.aside != nil {
+		c.needAside().saved = p
+	}
 }
 
 // deadliner is the part of net.Conn that interrupts blocked I/O.
@@ -215,16 +258,15 @@ func (c *Conn) setUp(parent context.Context, rwc io.ReadWriteCloser, role frame.
 	c.nc = rwc
 	c.role = role
 	c.o = o
+	c.extra = &noExtra
 	c.parent = parent
-	c.start = time.Now()
+	c.start = time.Since(epoch)
 	c.readCtx = context.Background()
 	c.bufSize = minReadBuffer
 	c.recv.Role = role
 	c.recv.MessageLimit = o.ReadLimit
 	c.recv.FragmentLimit = o.FragmentLimit
 	c.sender.Role = role
-	c.keepalive.interval = o.Keepalive
-	c.keepalive.timeout = o.KeepaliveTimeout
 	switch rwc.(type) {
 	case *net.TCPConn, *net.UnixConn: // as in rawConn
 		c.vectored, c.exact = true, true
@@ -242,7 +284,9 @@ func (c *Conn) setUp(parent context.Context, rwc io.ReadWriteCloser, role frame.
 		c.keepRequest(by.request)
 	}
 	if a != nil {
-		c.subprotocol = a.Subprotocol
+		if a.Subprotocol != "" {
+			c.subprotocol = &a.Subprotocol
+		}
 		if a.Deflate != nil {
 			c.compress(a.Deflate)
 		}
@@ -250,7 +294,6 @@ func (c *Conn) setUp(parent context.Context, rwc io.ReadWriteCloser, role frame.
 	if t := o.Trace; t != nil && t.Sent != nil {
 		c.traced = new([]tracedFrame)
 	}
-	c.flusher = c.flushQueued
 	if len(by.early) > 0 {
 		c.buf = getBuffer(max(len(by.early), minReadBuffer))
 		c.w = copy(c.buf.b, by.early)
@@ -264,10 +307,18 @@ func (c *Conn) setUp(parent context.Context, rwc io.ReadWriteCloser, role frame.
 }
 
 // now returns the time since the connection began, always positive.
-func (c *Conn) now() time.Duration { return time.Since(c.start) + 1 }
+func (c *Conn) now() time.Duration { return time.Since(epoch) - c.start + 1 }
+
+// epoch is when no connection was there yet.
+var epoch = time.Now()
 
 // Subprotocol returns the subprotocol that the handshake agreed on, or "".
-func (c *Conn) Subprotocol() string { return c.subprotocol }
+func (c *Conn) Subprotocol() string {
+	if c.subprotocol == nil {
+		return ""
+	}
+	return *c.subprotocol
+}
 
 // Role returns the role of this endpoint.
 func (c *Conn) Role() frame.Role { return c.role }
@@ -344,8 +395,10 @@ func (c *Conn) end(err, result error, linger bool) {
 
 	c.endContext(err)
 	// A context that outlives the connection must not keep it.
-	c.readWatch.release()
-	c.writeWatch.release()
+	if w := c.watches.Load(); w != nil {
+		w.read.release()
+		w.write.release()
+	}
 	if c.o.Tracker != nil {
 		c.o.Tracker.remove(c)
 	}

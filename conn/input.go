@@ -33,7 +33,7 @@ func (c *Conn) takeReader(ctx context.Context) error {
 func (c *Conn) awaitReader(ctx context.Context) error {
 	for !c.reading.CompareAndSwap(readerFree, readerTaken) {
 		c.mu.Lock()
-		closing := c.closing
+		closing := c.closing != nil
 		c.mu.Unlock()
 		if !closing {
 			return ErrConcurrentRead
@@ -191,7 +191,8 @@ func (c *Conn) receive(p []byte) (n int, err error) {
 // receiveWatched is receive under a context that may end before the connection.
 func (c *Conn) receiveWatched(p []byte) (n int, err error) {
 	ctx := c.readCtx
-	if err := c.readWatch.begin(c, ctx); err != nil {
+	w := &c.watching().read
+	if err := w.begin(c, ctx); err != nil {
 		return 0, err
 	}
 	if c.raw != nil {
@@ -199,7 +200,7 @@ func (c *Conn) receiveWatched(p []byte) (n int, err error) {
 	} else {
 		n, err = c.readPlain(p)
 	}
-	c.readWatch.end(c)
+	w.end(c)
 	c.received(n, err)
 	switch {
 	case n > 0:
@@ -249,8 +250,8 @@ func (c *Conn) broken(err error) error {
 func (c *Conn) closingOr(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing {
-		return c.closeErr
+	if c.closing != nil {
+		return c.closing.err
 	}
 	return err
 }
@@ -264,7 +265,7 @@ func (c *Conn) gone() error {
 	}
 	c.buf, c.big, c.r, c.w, c.aheadLen = nil, nil, 0, 0, 0
 	c.lent = false
-	c.saved = nil
+	c.save(nil)
 	c.compressor.release()
 	return c.sticky()
 }
@@ -334,7 +335,8 @@ func (c *Conn) control(payload []byte) error {
 	switch c.head.Opcode {
 	case frame.OpPing:
 		// The newest Ping alone is answered. (RFC 6455, section 5.5.3)
-		c.ping = append(c.ping[:0], payload...)
+		a := c.needAside()
+		a.ping = append(a.ping[:0], payload...)
 		c.pingSeen = true
 		return nil
 	case frame.OpPong:
@@ -396,7 +398,8 @@ func (c *Conn) corkPong() {
 func (c *Conn) answerPing() {
 	if c.pingSeen {
 		c.pingSeen = false
-		c.ping, c.pong = c.pong[:0], c.ping
-		c.pongDue = !c.closing
+		x := c.needExtra()
+		c.aside.ping, x.pong = x.pong[:0], c.aside.ping
+		c.pongDue = c.closing == nil
 	}
 }

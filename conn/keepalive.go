@@ -5,9 +5,6 @@ import "time"
 // keepalive decides when a silent peer is sent a Ping and when it is given up.
 // It knows no clock: times are durations since the connection began.
 type keepalive struct {
-	interval time.Duration // silence before a Ping; 0: no Pings
-	timeout  time.Duration // silence after the Ping before the peer is lost; 0: never
-
 	since  time.Duration // from when the current silence counts
 	pinged time.Duration // when the last Ping was due; 0: never
 }
@@ -19,14 +16,17 @@ const grace = 10 * time.Millisecond
 // check says what is due at now. silence is since when reads have found no byte,
 // while one waits, and parked since when that one does. If silence is 0, none
 // waits: then the application is not reading, and nothing is known of the peer.
-// It is sent Pings all the same, for the sake of the proxies on the way.
-func (k *keepalive) check(now, silence, parked time.Duration) (ping, dead bool) {
-	if k.interval == 0 {
+// It is sent Pings all the same, for the sake of the proxies on the way. o, the
+// connection's, has the silence before a Ping, or 0 for no Pings, and that after it
+// before the peer is lost, or 0 for never.
+func (k *keepalive) check(o *Options, now, silence, parked time.Duration) (ping, dead bool) {
+	interval, timeout := o.Keepalive, o.KeepaliveTimeout
+	if interval == 0 {
 		return false, false
 	}
 	if silence == 0 {
 		k.since = now
-		if now-k.pinged < k.interval {
+		if now-k.pinged < interval {
 			return false, false
 		}
 		k.pinged = now
@@ -36,13 +36,13 @@ func (k *keepalive) check(now, silence, parked time.Duration) (ping, dead bool) 
 	if k.pinged > silence {
 		// The Ping went out in this very silence. A byte that came at the very
 		// moment of the Ping, as in fake time its Pong does, is life.
-		if k.timeout > 0 {
-			return false, now-k.pinged >= k.timeout && now-parked >= grace
+		if timeout > 0 {
+			return false, now-k.pinged >= timeout && now-parked >= grace
 		}
-		if now-k.pinged < k.interval {
+		if now-k.pinged < interval {
 			return false, false
 		}
-	} else if now-silence < k.interval {
+	} else if now-silence < interval {
 		return false, false
 	}
 	k.pinged = now
@@ -50,19 +50,19 @@ func (k *keepalive) check(now, silence, parked time.Duration) (ping, dead bool) 
 }
 
 // next returns when check should be called again, 0 for never.
-func (k *keepalive) next(now time.Duration) time.Duration {
+func (k *keepalive) next(o *Options, now time.Duration) time.Duration {
 	switch {
-	case k.interval == 0:
+	case o.Keepalive == 0:
 		return 0
-	case k.pinged > k.since && k.timeout > 0:
+	case k.pinged > k.since && o.KeepaliveTimeout > 0:
 		// The Pong moves no timer, so look whether it came when the next Ping may be
 		// due.
-		at := max(k.pinged+k.timeout, now+grace)
-		if again := k.pinged + k.interval; again > now {
+		at := max(k.pinged+o.KeepaliveTimeout, now+grace)
+		if again := k.pinged + o.Keepalive; again > now {
 			at = min(at, again)
 		}
 		return at
 	default:
-		return max(k.since, k.pinged, 1) + k.interval
+		return max(k.since, k.pinged, 1) + o.Keepalive
 	}
 }

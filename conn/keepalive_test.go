@@ -21,66 +21,66 @@ func TestKeepalive(t *testing.T) {
 	}
 	tests := []struct {
 		name  string
-		k     keepalive
+		o     Options
 		steps []step
 	}{
-		{"silence", keepalive{interval: 30 * s, timeout: 20 * s}, []step{
+		{"silence", Options{Keepalive: 30 * s, KeepaliveTimeout: 20 * s}, []step{
 			{29 * s, 1, 1, false, false, 30*s + 1},
 			{30*s + 1, 1, 1, true, false, 50*s + 1},
 			{40 * s, 1, 1, false, false, 50*s + 1},
 			{50*s + 1, 1, 1, false, true, 50*s + 1 + grace},
 		}},
-		{"a Pong, with a time-out longer than the interval", keepalive{interval: 10 * s, timeout: 30 * s}, []step{
+		{"a Pong, with a time-out longer than the interval", Options{Keepalive: 10 * s, KeepaliveTimeout: 30 * s}, []step{
 			{10*s + 1, 1, 1, true, false, 20*s + 1},
 			{20*s + 1, 10*s + 2, 10*s + 2, false, false, 20*s + 2},
 			{20*s + 2, 10*s + 2, 10*s + 2, true, false, 30*s + 2},
 			{30*s + 2, 20*s + 3, 20*s + 3, false, false, 30*s + 3},
 		}},
-		{"silence, with a time-out longer than the interval", keepalive{interval: 10 * s, timeout: 30 * s}, []step{
+		{"silence, with a time-out longer than the interval", Options{Keepalive: 10 * s, KeepaliveTimeout: 30 * s}, []step{
 			{10*s + 1, 1, 1, true, false, 20*s + 1},
 			{20*s + 1, 1, 1, false, false, 40*s + 1},
 			{40*s + 1, 1, 1, false, true, 40*s + 1 + grace},
 		}},
-		{"a byte after the Ping", keepalive{interval: 30 * s, timeout: 20 * s}, []step{
+		{"a byte after the Ping", Options{Keepalive: 30 * s, KeepaliveTimeout: 20 * s}, []step{
 			{30*s + 1, 1, 1, true, false, 50*s + 1},
 			{50*s + 1, 31 * s, 31 * s, false, false, 61 * s},
 			{61 * s, 31 * s, 31 * s, true, false, 81 * s},
 			{81 * s, 31 * s, 31 * s, false, true, 81*s + grace},
 		}},
-		{"bytes all the time", keepalive{interval: 30 * s, timeout: 20 * s}, []step{
+		{"bytes all the time", Options{Keepalive: 30 * s, KeepaliveTimeout: 20 * s}, []step{
 			{30*s + 1, 30 * s, 30 * s, false, false, 60 * s},
 			{60 * s, 59 * s, 59 * s, false, false, 89 * s},
 			{89 * s, 89*s - 1, 89*s - 1, false, false, 119*s - 1},
 		}},
-		{"a byte at the moment of the Ping", keepalive{interval: 30 * s, timeout: 20 * s}, []step{
+		{"a byte at the moment of the Ping", Options{Keepalive: 30 * s, KeepaliveTimeout: 20 * s}, []step{
 			{30*s + 1, 1, 1, true, false, 50*s + 1},
 			{50*s + 1, 30*s + 1, 30*s + 1, false, false, 60*s + 1},
 			{60*s + 1, 30*s + 1, 30*s + 1, true, false, 80*s + 1},
 			{80*s + 1, 30*s + 1, 30*s + 1, false, true, 80*s + 1 + grace},
 		}},
-		{"nobody reads", keepalive{interval: 30 * s, timeout: 20 * s}, []step{
+		{"nobody reads", Options{Keepalive: 30 * s, KeepaliveTimeout: 20 * s}, []step{
 			{30*s + 1, 0, 0, true, false, 60*s + 1},
 			{50*s + 1, 0, 0, false, false, 80*s + 1},
 			{60*s + 1, 0, 0, true, false, 90*s + 1},
 			{1000 * s, 0, 0, true, false, 1030 * s},
 		}},
-		{"somebody reads again", keepalive{interval: 30 * s, timeout: 20 * s}, []step{
+		{"somebody reads again", Options{Keepalive: 30 * s, KeepaliveTimeout: 20 * s}, []step{
 			{30*s + 1, 0, 0, true, false, 60*s + 1},
 			{60*s + 1, 40 * s, 40 * s, false, false, 70 * s},
 			{70 * s, 40 * s, 40 * s, true, false, 90 * s},
 			{90 * s, 40 * s, 40 * s, false, true, 90*s + grace},
 		}},
-		{"a read that has only just begun", keepalive{interval: 30 * s, timeout: 20 * s}, []step{
+		{"a read that has only just begun", Options{Keepalive: 30 * s, KeepaliveTimeout: 20 * s}, []step{
 			{30 * s, 1 * s, 1 * s, false, false, 31 * s},
 			{31 * s, 1 * s, 1 * s, true, false, 51 * s},
 			{51 * s, 1 * s, 51 * s, false, false, 51*s + grace},
 			{51*s + grace, 1 * s, 51 * s, false, true, 51*s + 2*grace},
 		}},
-		{"no Pings", keepalive{timeout: 20 * s}, []step{
+		{"no Pings", Options{KeepaliveTimeout: 20 * s}, []step{
 			{1000 * s, 1, 1, false, false, 0},
 			{1000 * s, 0, 0, false, false, 0},
 		}},
-		{"never lost", keepalive{interval: 30 * s}, []step{
+		{"never lost", Options{Keepalive: 30 * s}, []step{
 			{30*s + 1, 1, 1, true, false, 60*s + 1},
 			{60*s + 1, 1, 1, true, false, 90*s + 1},
 			{90 * s, 1, 1, false, false, 90*s + 1},
@@ -89,13 +89,13 @@ func TestKeepalive(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			k := tt.k
-			require.Equal(t, map[bool]time.Duration{true: k.interval + 1}[k.interval > 0], k.next(1))
+			var k keepalive
+			require.Equal(t, map[bool]time.Duration{true: tt.o.Keepalive + 1}[tt.o.Keepalive > 0], k.next(&tt.o, 1))
 			for i, step := range tt.steps {
-				ping, dead := k.check(step.now, step.silence, step.parked)
+				ping, dead := k.check(&tt.o, step.now, step.silence, step.parked)
 				require.Equal(t, step.ping, ping, "step %d: ping", i)
 				require.Equal(t, step.dead, dead, "step %d: dead", i)
-				require.Equal(t, step.next, k.next(step.now), "step %d: next", i)
+				require.Equal(t, step.next, k.next(&tt.o, step.now), "step %d: next", i)
 			}
 		})
 	}

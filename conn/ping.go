@@ -33,7 +33,8 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	w := &pingWaiter{sent: c.now(), done: make(chan error, 1)}
 	payload := c.nextPing()
 	w.number = c.pingNumber
-	c.pings = append(c.pings, w)
+	x := c.needExtra()
+	x.pings = append(x.pings, w)
 	e := c.newWaiter(kindFrame, frame.OpPing, true, packed{payload: payload})
 	c.urgent.push(e)
 	err := c.await(ctx, e)
@@ -66,10 +67,12 @@ func (c *Conn) nextPing() []byte {
 
 // failPings tells all who wait for a Pong that none will come. Under mu.
 func (c *Conn) failPings(err error) {
-	for _, p := range c.pings {
-		p.done <- err // which nobody has sent to before
+	if len(c.pings) > 0 {
+		for _, p := range c.pings {
+			p.done <- err // which nobody has sent to before
+		}
+		c.pings = nil
 	}
-	c.pings = nil
 }
 
 // ponged deals with a Pong. One that nobody asked for means nothing.
@@ -81,7 +84,7 @@ func (c *Conn) ponged(payload []byte) {
 	number := binary.BigEndian.Uint64(payload)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if number > c.pingNumber {
+	if number > c.pingNumber || len(c.pings) == 0 {
 		return
 	}
 	kept := c.pings[:0]

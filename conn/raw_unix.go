@@ -27,7 +27,7 @@ func rawConn(nc any) syscall.RawConn {
 type instant struct {
 	p           []byte
 	n           int // -1: the end of the stream
-	errno       uintptr
+	errno       uint32
 	read, write func(fd uintptr) bool
 }
 
@@ -41,7 +41,7 @@ var instants = sync.Pool{New: func() any {
 		switch errno, _ := err.(syscall.Errno); {
 		case errno == syscall.EAGAIN:
 		case errno != 0:
-			a.errno = uintptr(errno)
+			a.errno = uint32(errno)
 		case n == 0:
 			a.n = -1
 		default:
@@ -57,7 +57,7 @@ var instants = sync.Pool{New: func() any {
 		switch errno, _ := err.(syscall.Errno); {
 		case errno == syscall.EAGAIN:
 		case errno != 0:
-			a.errno = uintptr(errno)
+			a.errno = uint32(errno)
 		default:
 			a.n = n
 		}
@@ -123,7 +123,7 @@ func (c *Conn) openRaw(raw syscall.RawConn) {
 		}
 		switch errno, _ := err.(syscall.Errno); {
 		case errno != 0:
-			c.rawErrno = uintptr(errno)
+			c.rawErrno = uint32(errno)
 		case n == 0:
 			c.rawN = -1
 		default:
@@ -170,10 +170,10 @@ func (c *Conn) makeRawSend() {
 				return !c.rawWait
 			case err != nil:
 				errno, _ := err.(syscall.Errno)
-				c.rawOutErr = uintptr(errno)
+				c.rawOutErr = uint32(errno)
 				return true
 			case n == 0: // no kernel does that
-				c.rawOutErr = uintptr(syscall.EIO)
+				c.rawOutErr = uint32(syscall.EIO)
 				return true
 			default:
 				c.rawOut = c.rawOut[n:]
@@ -200,7 +200,9 @@ func (c *Conn) readRaw(p []byte) (int, error) {
 	return c.rawN, nil
 }
 
-// Of their own, so that what calls them stays shallow.
+// Of their own, and not inlined, so that what calls them stays shallow.
+//
+//go:noinline
 func (c *Conn) rawReadError(around error) error {
 	c.rawTarget = nil
 	if c.rawN < 0 {
@@ -209,13 +211,14 @@ func (c *Conn) rawReadError(around error) error {
 	return rawError(c.nc.(net.Conn), "read", around, c.rawErrno)
 }
 
+//go:noinline
 func (c *Conn) rawWriteError(around error) error {
 	return rawError(c.nc.(net.Conn), "write", around, c.rawOutErr)
 }
 
 // rawError returns the error of a system call, or else of what RawConn does
 // around it, as nc would.
-func rawError(nc net.Conn, op string, around error, errno uintptr) error {
+func rawError(nc net.Conn, op string, around error, errno uint32) error {
 	if errno != 0 {
 		err := os.NewSyscallError(op, syscall.Errno(errno))
 		return &net.OpError{Op: op, Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}

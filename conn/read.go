@@ -140,13 +140,13 @@ func (c *Conn) message(dst []byte, m memory) ([]byte, error) {
 	}
 	switch {
 	case m == memoryNew:
-		dst = c.saved
+		dst = c.saved()
 	case m == memoryShared && c.big != nil:
-		dst = append(c.big.b[:0], c.saved...)
+		dst = append(c.big.b[:0], c.saved()...)
 	default:
-		dst = append(dst, c.saved...)
+		dst = append(dst, c.saved()...)
 	}
-	c.saved = nil
+	c.save(nil)
 	if _, compressed := c.recv.Message(); compressed {
 		return c.inflate(dst, m)
 	}
@@ -193,9 +193,9 @@ func (c *Conn) interrupted(dst []byte, m memory, err error) error {
 		return err
 	}
 	if m == memoryNew {
-		c.saved = dst
+		c.save(dst)
 	} else {
-		c.saved = append([]byte(nil), dst...)
+		c.save(append([]byte(nil), dst...))
 	}
 	return err
 }
@@ -285,7 +285,7 @@ func (c *Conn) nextReader(ctx context.Context) (MessageType, *messageReader, err
 	if err := c.begin(); err != nil {
 		return 0, nil, err
 	}
-	if !c.recv.Open() && !c.inData && c.saved == nil {
+	if !c.recv.Open() && !c.inData && c.saved() == nil {
 		if err := c.nextData(); err != nil {
 			return 0, nil, err
 		}
@@ -340,12 +340,12 @@ func (r *messageReader) next(p []byte) (int, error) {
 // read returns bytes of the message, or io.EOF at its end.
 func (r *messageReader) read(p []byte) (int, error) {
 	c := r.c
-	if len(c.saved) > 0 {
-		n := copy(p, c.saved)
-		c.saved = c.saved[n:]
+	if saved := c.saved(); len(saved) > 0 {
+		n := copy(p, saved)
+		c.save(saved[n:])
 		return n, nil
 	}
-	c.saved = nil
+	c.save(nil)
 	if _, compressed := c.recv.Message(); compressed {
 		return c.inflated(p)
 	}

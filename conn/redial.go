@@ -90,7 +90,7 @@ func Redial(ctx context.Context, url string, o *DialOptions) iter.Seq2[*Conn, er
 func use(c *Conn, yield func(*Conn, error) bool) (goOn bool, lived time.Duration, err error) {
 	defer c.CloseNow() // a panic in the loop
 	goOn = yield(c, nil)
-	lived = time.Since(c.start)
+	lived = time.Since(epoch) - c.start
 	c.Close(frame.CloseNormal, "")
 	return goOn, lived, c.sticky()
 }

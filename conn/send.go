@@ -68,7 +68,7 @@ func (c *Conn) enqueue(key string, e *entry, policy Overflow) error {
 			c.freeQueued(old)
 		case Block:
 			if c.room == nil {
-				c.room = make(chan struct{})
+				c.needExtra().room = make(chan struct{})
 			}
 			room := c.room
 			c.mu.Unlock()
@@ -92,7 +92,7 @@ func (c *Conn) enqueue(key string, e *entry, policy Overflow) error {
 			return ErrSlowPeer
 		}
 	}
-	c.queue.push(e)
+	c.needExtra().queue.push(e)
 	switch {
 	case c.open:
 		// The end of the Writer's message lets it go.

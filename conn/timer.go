@@ -30,7 +30,7 @@ func (c *Conn) rearm() {
 	if c.closeAt > 0 {
 		c.arm(c.closeAt)
 	}
-	if at := c.keepalive.next(c.now()); at > 0 && !c.closing && !c.ended {
+	if at := c.keepalive.next(c.o, c.now()); at > 0 && c.closing == nil && !c.ended {
 		c.arm(at)
 	}
 	if c.writeStart > 0 {
@@ -55,10 +55,9 @@ func (c *Conn) onTimer() {
 		c.mu.Unlock()
 		return
 	case c.closeAt > 0 && now >= c.closeAt:
-		sticky, result := c.closeErr, errCloseTimeout
-		if sticky == nil {
-			sticky = c.writeErr
-			result = sticky
+		sticky, result := c.writeErr, c.writeErr
+		if c.closing != nil {
+			sticky, result = c.closing.err, errCloseTimeout
 		}
 		c.mu.Unlock()
 		c.end(sticky, result, false)
@@ -66,19 +65,19 @@ func (c *Conn) onTimer() {
 		return
 	case c.writeStart > 0 && now >= c.writeStart+c.o.WriteTimeout:
 		sticky := errWriteTimeout
-		if c.closing {
-			sticky = c.closeErr
+		if c.closing != nil {
+			sticky = c.closing.err
 		}
 		c.mu.Unlock()
 		c.end(sticky, errWriteTimeout, false)
 		return
 	}
-	if !c.closing && !c.ended {
+	if c.closing == nil && !c.ended {
 		if c.pingDue {
 			// A long message is before it. The peer's time begins when it has left.
 			c.keepalive.pinged = now
 		}
-		ping, dead := c.keepalive.check(now, time.Duration(c.waiting.Load()), time.Duration(c.parked.Load()))
+		ping, dead := c.keepalive.check(c.o, now, time.Duration(c.waiting.Load()), time.Duration(c.parked.Load()))
 		if dead {
 			c.mu.Unlock()
 			c.end(errKeepalive, errKeepalive, false)

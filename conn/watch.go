@@ -23,6 +23,22 @@ type watch struct {
 	wanted bool            // interrupt was called and not heeded yet
 }
 
+// watches are made when the first of them is needed: they are not, where contexts
+// end with the connection.
+type watches struct{ read, write watch }
+
+// watching returns both, made if they were not.
+func (c *Conn) watching() *watches {
+	w := c.watches.Load()
+	if w == nil {
+		w = new(watches)
+		if !c.watches.CompareAndSwap(nil, w) {
+			w = c.watches.Load()
+		}
+	}
+	return w
+}
+
 // What is told between those who write, never to the application.
 var (
 	errInterrupted = errors.New("interrupted")
@@ -150,7 +166,7 @@ func (w *watch) unregister() {
 }
 
 func (w *watch) set(c *Conn, t time.Time) {
-	if w == &c.readWatch {
+	if w == &c.watches.Load().read {
 		c.deadlines().SetReadDeadline(t)
 	} else {
 		c.deadlines().SetWriteDeadline(t)

@@ -197,7 +197,7 @@ func (c *Conn) writeOwned(ctx context.Context, t MessageType, p []byte) (int, er
 			case e.list == &c.taken && c.exact:
 				// Whoever writes must look how far it got.
 				e.cancelled = ctx.Err()
-				c.writeWatch.interrupt(c)
+				c.watching().write.interrupt(c)
 			case e.list == &c.taken:
 				e.ready <- verdict{begun: true}
 			}
@@ -383,7 +383,7 @@ func (w *messageWriter) forgotten() {
 func (c *Conn) abandon(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing || c.ended {
+	if c.closing != nil || c.ended {
 		return
 	}
 	c.beginClose(fmt.Errorf("websocket: a message was begun and cannot be finished: %w", err), frame.CloseInternalError, "")
@@ -396,7 +396,7 @@ func (c *Conn) startFlusher() {
 	if !c.busy {
 		c.busy = true
 		c.lastWrite = c.now() // it begins as soon as it may
-		go c.flusher()
+		go c.needExtra().flusher()
 	}
 }
 
@@ -434,8 +434,8 @@ func (c *Conn) refuseWrite() error {
 	switch {
 	case c.ended:
 		return c.err
-	case c.closing:
-		return c.closeErr
+	case c.closing != nil:
+		return c.closing.err
 	}
 	return c.writeErr
 }
@@ -475,7 +475,7 @@ func (c *Conn) encodeHeader(op frame.Opcode, fin bool, rsv uint8, p []byte, larg
 	if large {
 		c.reserve(frame.MaxHeader)
 		c.out = frame.AppendHeader(c.out, h)
-		c.tail, c.tailHead = p, h
+		c.tail, c.tailMasked, c.tailKey = p, h.Masked, h.Key
 	} else {
 		c.reserve(frame.MaxHeader + len(p))
 		c.out = frame.AppendFrame(c.out, h, p)
@@ -533,7 +533,7 @@ func (c *Conn) writeBlocks() {
 func (c *Conn) transmit(ctx context.Context) (err error, alive bool) {
 	watched := ctx != nil && c.watched(ctx)
 	if watched {
-		if err := c.writeWatch.begin(c, ctx); err != nil {
+		if err := c.watching().write.begin(c, ctx); err != nil {
 			c.out, c.tail = c.out[:c.ownStart], nil
 			c.compressor.forget()
 			return err, true
@@ -541,7 +541,7 @@ func (c *Conn) transmit(ctx context.Context) (err error, alive bool) {
 	}
 	n, err := c.writeOut()
 	if watched {
-		c.writeWatch.end(c)
+		c.watching().write.end(c)
 	}
 	c.stats.bytesWritten.Add(int64(n))
 	if err == nil {
@@ -595,7 +595,7 @@ var vectors = sync.Pool{New: func() any { return new(vector) }}
 
 // writeTail is writeOut with a tail.
 func (c *Conn) writeTail() (int, error) {
-	if c.vectored && !c.tailHead.Masked {
+	if c.vectored && !c.tailMasked {
 		v := vectors.Get().(*vector)
 		v.array = [...][]byte{c.out, c.tail}
 		v.rest = v.array[:]
@@ -614,8 +614,8 @@ func (c *Conn) writeTail() (int, error) {
 		n := copy(chunk[begin:cap(chunk)], tail)
 		chunk = chunk[:begin+n]
 		tail = tail[n:]
-		if c.tailHead.Masked {
-			pos = mask.XOR(chunk[begin:], c.tailHead.Key, pos)
+		if c.tailMasked {
+			pos = mask.XOR(chunk[begin:], c.tailKey, pos)
 		}
 		n, err := c.nc.Write(chunk)
 		total += n
@@ -639,7 +639,7 @@ func (c *Conn) flushWaiting() {
 	}
 	c.busy = true
 	if c.raw == nil {
-		go c.flusher()
+		go c.needExtra().flusher()
 		c.mu.Unlock()
 		return
 	}
@@ -658,7 +658,7 @@ func (c *Conn) flushWaiting() {
 	// Also an error: who writes on will meet it again.
 	c.mu.Lock()
 	c.cut(n, true)
-	go c.flusher()
+	go c.needExtra().flusher()
 	c.mu.Unlock()
 }
 
@@ -692,8 +692,14 @@ func (c *Conn) lead(ctx context.Context, own *entry) {
 			break
 		}
 		c.writeBegins()
+		alone := own == nil && c.taken.head == nil
 		c.mu.Unlock()
-		err := c.transmitBatch(ctx, own)
+		var err error
+		if alone {
+			err, _ = c.transmit(nil) // nobody can want to interrupt it
+		} else {
+			err = c.transmitBatch(ctx, own)
+		}
 		if err != errHandOver {
 			err = c.settle(err)
 		}
@@ -711,7 +717,7 @@ func (c *Conn) lead(ctx context.Context, own *entry) {
 // a frame was cut off in the middle, or might have been.
 func (c *Conn) transmitBatch(ctx context.Context, own *entry) error {
 	for len(c.out) > 0 || c.tail != nil {
-		n, err := c.writeWatch.write(c, ctx)
+		n, err := c.watching().write.write(c, ctx)
 		c.stats.bytesWritten.Add(int64(n))
 		if err == nil {
 			c.out, c.tail = c.out[:0], nil
@@ -790,9 +796,9 @@ func (c *Conn) cut(n int, safe bool) error {
 	if c.tail != nil {
 		n -= len(c.out)
 		c.tail = c.tail[n:]
-		key := c.tailHead.Key
+		key := c.tailKey
 		for i := range key {
-			c.tailHead.Key[i] = key[(i+n)%len(key)]
+			c.tailKey[i] = key[(i+n)%len(key)]
 		}
 	}
 	c.out = c.out[:0]
@@ -829,9 +835,9 @@ func (c *Conn) gather() {
 	if c.closeDue && c.tail == nil && (c.open || c.queue.head == nil) {
 		// An open message cannot be finished any more; what waits behind it is
 		// lost with it.
-		c.encode(frame.OpClose, true, &packed{payload: []byte(c.closePayload)})
+		c.encode(frame.OpClose, true, &packed{payload: c.closing.payload})
 		c.closeDue = false
-		c.failQueued(c.closeErr)
+		c.failQueued(c.closing.err)
 	}
 }
 
@@ -870,7 +876,7 @@ func (c *Conn) take(e *entry) {
 		}
 		if len(e.payload) >= largeBytes {
 			c.reserve(1)
-			c.tail, c.tailHead = e.payload, frame.Header{}
+			c.tail, c.tailMasked = e.payload, false
 		} else {
 			c.reserve(len(e.payload))
 			c.out = append(c.out, e.payload...)
@@ -1022,7 +1028,7 @@ func (c *Conn) release() {
 		e.ready <- verdict{lead: true}
 		return
 	}
-	go c.flusher()
+	go c.needExtra().flusher()
 }
 
 // await waits until e, which is in a list, is done. It is called under mu and
@@ -1058,7 +1064,7 @@ func (c *Conn) await(ctx context.Context, e *entry) error {
 			if e.list == &c.taken {
 				// It is being written: whoever does that must look at it.
 				e.cancelled = ctx.Err()
-				c.writeWatch.interrupt(c)
+				c.watching().write.interrupt(c)
 			}
 			c.mu.Unlock()
 			if c.deadlines() == nil {
@@ -1075,11 +1081,12 @@ func (c *Conn) await(ctx context.Context, e *entry) error {
 
 // newWaiter returns an entry whose writer waits. Under mu.
 func (c *Conn) newWaiter(kind entryKind, op frame.Opcode, fin bool, m packed) *entry {
-	e := c.freeWaiters
+	x := c.needExtra()
+	e := x.freeWaiters
 	if e == nil {
 		e = &entry{ready: make(chan verdict, 2)}
 	} else {
-		c.freeWaiters = e.next
+		x.freeWaiters = e.next
 		e.next = nil
 	}
 	e.kind, e.op, e.fin, e.cancelled, e.owned = kind, op, fin, nil, false
