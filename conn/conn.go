@@ -73,12 +73,13 @@ type Conn struct {
 	head      frame.Header // of the frame under way
 	ahead     frame.Header // of the next one, whose first byte is at r, if aheadLen > 0
 	aheadLen  uint8
-	lent      bool // the application holds a message inside buf or big
-	inControl bool // the frame under way is a control frame, not whole yet
-	inData    bool // it is a data frame, not whole yet
-	pingSeen  bool // ping was not made a Pong yet
-	traceHead bool // head was not given to Trace yet
-	rawBuf    bool // rawTarget is the end of buf; nil while buf is given back
+	lent      bool  // the application holds a message inside buf or big
+	inControl bool  // the frame under way is a control frame, not whole yet
+	inData    bool  // it is a data frame, not whole yet
+	pingSeen  bool  // ping was not made a Pong yet
+	traceHead bool  // head was not given to Trace yet
+	bigBits   uint8 // the last message that did not fit buf had at most 1<<bigBits bytes
+	rawBuf    bool  // rawTarget is the end of buf; nil while buf is given back
 
 	// Constant.
 	vectored bool // nc writes several slices with one call

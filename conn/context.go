@@ -73,9 +73,15 @@ func (c *Conn) endContext(err error) {
 	}
 }
 
+// isOwn reports whether ctx is c's.
+func (c *Conn) isOwn(ctx context.Context) bool {
+	x, ok := ctx.(*connContext)
+	return ok && x == (*connContext)(c)
+}
+
 // watched reports whether ctx can end before the connection does.
 func (c *Conn) watched(ctx context.Context) bool {
-	if ctx == c.Context() {
+	if c.isOwn(ctx) {
 		return false
 	}
 	done := ctx.Done()

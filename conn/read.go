@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"math/bits"
 
 	"rfc6455/frame"
 )
@@ -163,6 +164,7 @@ func (c *Conn) message(dst []byte, m memory) ([]byte, error) {
 			}
 		}
 		if !c.recv.Open() {
+			c.bigBits = uint8(bits.Len(uint(len(dst))))
 			return dst, nil
 		}
 	}
@@ -234,13 +236,13 @@ const firstRoom = 4 << 10
 
 // grow returns dst with room for at least a byte of the left that were
 // announced. Memory grows with what has come, not with what was announced: at
-// most firstRoom or four times that.
+// most firstRoom, four times that, or what the message before needed.
 func (c *Conn) grow(dst []byte, left int64, m memory) []byte {
 	if left == 0 || len(dst) < cap(dst) {
 		return dst
 	}
 	come := len(dst) + c.w - c.r
-	size := int(min(int64(len(dst))+left, int64(max(4*come, firstRoom))))
+	size := int(min(int64(len(dst))+left, int64(max(4*come, 1<<c.bigBits, firstRoom))))
 	if c.head.Opcode == frame.OpContinuation {
 		// More of them may follow, and must not cost a copy of everything each.
 		size = max(size, 2*len(dst))

@@ -247,10 +247,15 @@ func TestReadLimit(t *testing.T) {
 	}
 }
 
-// What a peer announces costs nothing: memory grows with the bytes that come.
+// What a peer announces costs nothing: memory grows with the bytes that come, or
+// came in the message before.
 func TestReadLimitMemory(t *testing.T) {
 	eachReader(t, func(t *testing.T, role frame.Role, read func(context.Context, *Conn) (MessageType, string, error)) {
 		c, p := newPeer(t, role, &Options{ReadLimit: 1 << 40})
+		p.write(p.whole(frame.OpBinary, letters(50_000)))
+		_, got, err := read(t.Context(), c)
+		require.NoError(t, err)
+		require.Len(t, got, 50_000)
 		p.write(frame.AppendHeader(nil, p.header(true, frame.OpBinary, 1<<40)), []byte(letters(5000)))
 		ctx, cancel := context.WithCancel(t.Context())
 		var before, after runtime.MemStats
@@ -265,6 +270,28 @@ func TestReadLimitMemory(t *testing.T) {
 		require.ErrorIs(t, (<-done).err, context.Canceled)
 		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
 	})
+}
+
+// A message as long as the one before is collected in memory of its size at once.
+func TestReadMemoryOnce(t *testing.T) {
+	const size = 1 << 20
+	c, s := Pipe(nil, nil)
+	defer c.CloseNow()
+	defer s.CloseNow()
+	message := make([]byte, size)
+	var allocated [3]uint64
+	for i := range allocated {
+		sent := startErr(func() error { return c.Write(t.Context(), Binary, message) })
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, got, err := s.Read(t.Context())
+		runtime.ReadMemStats(&after)
+		require.NoError(t, err)
+		require.Equal(t, message, got)
+		require.NoError(t, (<-sent).err)
+		allocated[i] = after.TotalAlloc - before.TotalAlloc
+	}
+	require.Less(t, min(allocated[1], allocated[2]), uint64(size*5/4), "in all: %v", allocated)
 }
 
 // Text is refused at its first impossible byte, though neither frame nor

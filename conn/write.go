@@ -129,7 +129,7 @@ func (c *Conn) waitAndWrite(ctx context.Context, op frame.Opcode, m *packed) err
 // mayBegin returns why a call under ctx may not begin: the connection's end before
 // that of ctx, which may be its consequence.
 func (c *Conn) mayBegin(ctx context.Context) error {
-	if ctx == c.Context() {
+	if c.isOwn(ctx) {
 		return nil // refuseWrite has it
 	}
 	err := ctx.Err()
