@@ -80,6 +80,7 @@ type Conn struct {
 	traceHead bool  // head was not given to Trace yet
 	bigBits   uint8 // the last message that did not fit buf had at most 1<<bigBits bytes
 	rawBuf    bool  // rawTarget is the end of buf; nil while buf is given back
+	droppable bool  // request is there and can be made again
 
 	// Constant.
 	vectored bool // nc writes several slices with one call
@@ -109,7 +110,7 @@ type Conn struct {
 
 	mu sync.Mutex // never held across I/O or a callback
 
-	// Under mu; sender, out and tail belong to whoever is busy, while
+	// Under mu; sender, out, tail and ownStart belong to whoever is busy, while
 	// somebody is.
 	busy       bool
 	open       bool // a Writer's message is under way
@@ -128,7 +129,9 @@ type Conn struct {
 	out        []byte   // encoded bytes that wait, inside outBuf
 	outBuf     *buffer
 	tail       []byte         // what follows out, not copied
+	ownStart   int            // where the leader's own frame begins in out
 	*extra                    // see needExtra
+	closing    *closing       // nil: no Close frame is due or was sent
 	writeErr   error          // writing failed, the reader may still find the reason
 	timerAt    time.Duration  // when timer fires; 0: it does not
 	writeStart time.Duration  // of the write under way, for the time-out; 0: none
@@ -148,16 +151,12 @@ type Conn struct {
 	// Whoever has the reader's turn.
 	aside *aside // see needAside
 
-	// Whoever is busy writing.
-	ownStart int // where the leader's own frame begins in out
-
 	// Under mu.
 	requestAgain weak.Pointer[http.Request] // made again
 	readFree     chan struct{}              // a Close waits for the reader's turn; one value
 	pingNumber   uint64
-	closing      *closing // nil: no Close frame is due or was sent
-	err          error    // sticky; set when ended
-	closeResult  error    // what Close returns after the end
+	err          error // sticky; set when ended
+	closeResult  error // what Close returns after the end
 	timer        *time.Timer
 	closeAt      time.Duration // when the closing handshake is given up; 0: none
 	keepalive    keepalive
@@ -284,6 +283,7 @@ func (c *Conn) setUp(parent context.Context, rwc io.ReadWriteCloser, role frame.
 	if by.request != nil {
 		c.keepRequest(by.request)
 	}
+	c.droppable = c.requestText != ""
 	if a != nil {
 		if a.Subprotocol != "" {
 			c.subprotocol = &a.Subprotocol
@@ -343,9 +343,10 @@ func (c *Conn) Request() *http.Request {
 }
 
 // dropRequest lets go of a request that can be made again of its text: applications
-// look at it at the start, if at all.
+// look at it at the start, if at all. Whoever has the reader's turn calls it.
 func (c *Conn) dropRequest() {
-	if c.request.Load() != nil && c.requestText != "" {
+	if c.droppable {
+		c.droppable = false
 		c.request.Store(nil)
 	}
 }
