@@ -31,10 +31,12 @@ func (x *connContext) Done() <-chan struct{} { return x.make().Done() }
 
 // Err implements context.Context.
 func (x *connContext) Err() error {
+	over := x.over.Load()
 	if m := x.made.Load(); m != nil {
 		return m.Err()
 	}
-	if x.over.Load() {
+	if over {
+		// What is made from now on has ended, too.
 		return context.Canceled
 	}
 	return nil
