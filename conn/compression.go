@@ -147,6 +147,14 @@ func (z *compressor) squeeze(p []byte) packed {
 // takeover reports whether a message may refer to the one before it.
 func (z *compressor) takeover() bool { return z != nil && z.out != nil }
 
+// drop gives up the memory for a window, at the end: the connection's context may be
+// kept, and the connection with it. By whoever is busy, or under mu while nobody is.
+func (z *compressor) drop() {
+	if z.takeover() {
+		*z.out = deflate.Compressor{Level: z.out.Level, Window: z.out.Window, Takeover: true}
+	}
+}
+
 // forget is called when a frame was made that is not sent after all: nothing may
 // refer to it. By whoever is busy.
 func (z *compressor) forget() {

@@ -435,6 +435,24 @@ func TestCompressionIdle(t *testing.T) {
 	})
 }
 
+// What is kept of a connection after its end, its context for instance, does not
+// keep the windows.
+func TestCompressionEnd(t *testing.T) {
+	bubble(t, "in memory", func(t *testing.T) {
+		o := compressing()
+		o.Compression.Takeover = true
+		client, server := Pipe(o, o)
+		require.NoError(t, server.Write(t.Context(), Text, []byte(prose(2000, 1))))
+		_, _, err := client.Read(t.Context())
+		require.NoError(t, err)
+		used := *server.compressor.out
+		server.CloseNow()
+		client.CloseNow()
+		require.Equal(t, deflate.Compressor{Level: used.Level, Window: used.Window, Takeover: true}, *server.compressor.out)
+		require.NotEqual(t, used, *server.compressor.out)
+	})
+}
+
 // Close reads what still comes, also right behind a compressed message, of which
 // nothing is kept without takeover.
 func TestCompressionClose(t *testing.T) {

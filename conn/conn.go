@@ -377,12 +377,12 @@ func (c *Conn) end(err, result error, linger bool) {
 		return
 	}
 	c.ended = true
-	c.over.Store(true)
 	if linger && c.closeAt == 0 {
 		c.closeAt = c.now() + defaultCloseTimeout
 		c.arm(c.closeAt)
 	}
 	c.err = err
+	c.over.Store(true) // after err, for the context
 	c.closeResult = result
 	c.closeDue = false
 	c.closeWritten()
@@ -455,6 +455,7 @@ func (c *Conn) dropOutput() {
 		*c.traced = nil
 	}
 	c.corked = false
+	c.compressor.drop()
 }
 
 // sticky returns the error that ended the connection, nil while it lives.

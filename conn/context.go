@@ -31,15 +31,14 @@ func (x *connContext) Done() <-chan struct{} { return x.make().Done() }
 
 // Err implements context.Context.
 func (x *connContext) Err() error {
-	over := x.over.Load()
-	if m := x.made.Load(); m != nil {
-		return m.Err()
+	m := x.made.Load()
+	if m == nil {
+		if !x.over.Load() {
+			return nil
+		}
+		m = x.make() // which ends it, so that Done and the cause agree
 	}
-	if over {
-		// What is made from now on has ended, too.
-		return context.Canceled
-	}
-	return nil
+	return m.Err()
 }
 
 // Value implements context.Context. Package context finds the made one by a value,
@@ -49,22 +48,20 @@ func (x *connContext) Value(key any) any { return x.make().Value(key) }
 // String keeps fmt from looking into the Conn.
 func (x *connContext) String() string { return "conn.Context" }
 
-// make returns what x stands for.
+// make returns what x stands for. It takes no lock: package context calls it under
+// that of a watch.
 func (x *connContext) make() *madeContext {
-	if m := x.made.Load(); m != nil {
-		return m
+	m := x.made.Load()
+	if m == nil {
+		m = new(madeContext)
+		m.Context, m.cancel = context.WithCancelCause(x.parent)
+		if !x.made.CompareAndSwap(nil, m) {
+			m = x.made.Load()
+		}
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if m := x.made.Load(); m != nil {
-		return m
+	if x.over.Load() {
+		m.cancel(x.err) // which was set before, and for good
 	}
-	m := new(madeContext)
-	m.Context, m.cancel = context.WithCancelCause(x.parent)
-	if x.ended {
-		m.cancel(x.err)
-	}
-	x.made.Store(m)
 	return m
 }
 

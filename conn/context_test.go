@@ -102,3 +102,61 @@ func TestContextIsNotMadeInVain(t *testing.T) {
 	require.Nil(t, s.made.Load())
 	require.Nil(t, c.made.Load())
 }
+
+// mergedContext ends by itself, and has the values of another.
+type mergedContext struct {
+	context.Context
+	done  chan struct{}
+	asked func()
+}
+
+func (x *mergedContext) Done() <-chan struct{} { return x.done }
+func (x *mergedContext) Err() error            { return nil }
+func (x *mergedContext) Value(key any) any {
+	x.asked()
+	return x.Context.Value(key)
+}
+
+// TestContextAskedUnderLocks has package context ask for a connection's context
+// while a watch of the connection is locked, and the connection beside it.
+func TestContextAskedUnderLocks(t *testing.T) {
+	bubble(t, "in memory", func(t *testing.T) {
+		c, s := Pipe(nil, nil)
+		defer c.CloseNow()
+		ctx := &mergedContext{Context: s.Context(), done: make(chan struct{})}
+		ctx.asked = func() {
+			require.False(t, s.watching().write.mu.TryLock(), "the watch is locked")
+			s.mu.Lock() // as another writer may have it, who waits for the watch
+			defer s.mu.Unlock()
+			ctx.Context.Done()
+		}
+		require.NoError(t, s.Write(ctx, Text, []byte("hello")))
+		require.NotNil(t, s.made.Load())
+		s.CloseNow()
+		require.Equal(t, errCloseNow, context.Cause(s.Context()))
+	})
+}
+
+// TestContextWhileEnding looks between the two steps of the end.
+func TestContextWhileEnding(t *testing.T) {
+	c, peer := Pipe(nil, nil)
+	defer peer.CloseNow()
+	defer c.CloseNow()
+	early, cancel := context.WithCancel(peer.Context())
+	defer cancel()
+	for _, c := range []*Conn{c, peer} {
+		c.mu.Lock()
+		c.err = errKeepalive
+		c.over.Store(true)
+		c.mu.Unlock()
+		ctx := c.Context()
+		first := ctx.Err()
+		<-ctx.Done()
+		require.Equal(t, context.Canceled, ctx.Err())
+		require.Equal(t, errKeepalive, context.Cause(ctx))
+		if c != peer {
+			require.Equal(t, context.Canceled, first)
+		}
+	}
+	<-early.Done()
+}

@@ -67,8 +67,8 @@
 // A message is limited to 1 MiB unless [Options.ReadLimit] says otherwise. A
 // peer that is silent is asked for a sign of life after 30 s and given up after
 // 60 s; a message that the peer does not take within 10 s fails the connection.
-// Memory grows with the bytes that came, never with those that were announced: to
-// take it up, a peer must have sent as much.
+// Memory grows with the bytes that came, fourfold at most, or to what the message
+// before needed, never with those that were announced.
 //
 // # Compression
 //

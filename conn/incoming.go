@@ -24,6 +24,7 @@ type incoming struct {
 	acceptor *acceptor
 	raw      syscall.RawConn // of nc; nil if it has none
 	guard    *guarded        // nil while nothing had to wait
+	makeWay  func()          // called before the first wait; nil: nobody stands behind
 	left     int             // how many bytes may still come
 	err      error           // of the last read; sticky
 
@@ -31,8 +32,8 @@ type incoming struct {
 	conn *Conn  // the new connection, if it has the request already
 	text string // as in opened
 
-	r, w int // b[r:w] has come and was not looked at
-	b    [minReadBuffer]byte
+	buf  *buffer // of minReadBuffer; nil: lent to nobody
+	r, w int     // buf.b[r:w] has come and was not looked at
 }
 
 var incomings = sync.Pool{New: func() any { return new(incoming) }}
@@ -44,15 +45,15 @@ func newIncoming(nc net.Conn, a *acceptor) *incoming {
 	if a.bytes == 0 {
 		o.left = 1<<31 - 1
 	}
+	o.buf = getBuffer(minReadBuffer)
 	return o
 }
 
 // free ends o.
 func (o *incoming) free() {
 	o.unguard()
-	o.nc, o.acceptor, o.raw, o.err = nil, nil, nil, nil
-	o.conn, o.text = nil, ""
-	o.r, o.w = 0, 0
+	putBuffer(o.buf)
+	*o = incoming{}
 	incomings.Put(o)
 }
 
@@ -60,6 +61,9 @@ func (o *incoming) free() {
 // HandshakeTimeout runs.
 func (o *incoming) wait() {
 	if o.guard == nil {
+		if o.makeWay != nil {
+			o.makeWay()
+		}
 		o.guard = new(guarded)
 		o.acceptor.overdue.begin(o.guard, o.nc)
 	}
@@ -73,7 +77,7 @@ func (o *incoming) unguard() {
 }
 
 // come returns what has come and was not looked at.
-func (o *incoming) come() []byte { return o.b[o.r:o.w] }
+func (o *incoming) come() []byte { return o.buf.b[o.r:o.w] }
 
 // Read implements io.Reader, for net/http.
 func (o *incoming) Read(p []byte) (int, error) {
@@ -82,12 +86,11 @@ func (o *incoming) Read(p []byte) (int, error) {
 		o.r += n
 		return n, nil
 	}
-	return o.receive(p, true)
+	return o.receive(p)
 }
 
-// receive reads from nc. If it is not to wait, it returns nothing, and no error,
-// where nothing has come.
-func (o *incoming) receive(p []byte, wait bool) (n int, err error) {
+// receive reads from nc.
+func (o *incoming) receive(p []byte) (n int, err error) {
 	switch {
 	case o.err != nil:
 		return 0, o.err
@@ -98,7 +101,7 @@ func (o *incoming) receive(p []byte, wait bool) (n int, err error) {
 	if o.raw != nil && o.guard == nil {
 		n, err = readNow(o.nc, o.raw, p)
 	}
-	if n == 0 && err == nil && wait {
+	if n == 0 && err == nil {
 		o.wait()
 		n, err = o.nc.Read(p)
 	}
@@ -108,10 +111,15 @@ func (o *incoming) receive(p []byte, wait bool) (n int, err error) {
 }
 
 // respond writes the response.
-func (o *incoming) respond(p []byte) error {
-	if o.guard == nil {
-		return o.acceptor.overdue.writeAll(o.nc, o.raw, p)
+func (o *incoming) respond(agreement *handshake.Agreement) error {
+	p := agreement.AppendResponse(o.buf.b[o.w:o.w])
+	if o.raw != nil && o.guard == nil {
+		n, err := writeNow(o.nc, o.raw, p)
+		if p = p[n:]; len(p) == 0 || err != nil {
+			return err
+		}
 	}
+	o.wait()
 	_, err := o.nc.Write(p)
 	return err
 }
@@ -119,25 +127,10 @@ func (o *incoming) respond(p []byte) error {
 // requestReaders hold as much as an incoming.
 var requestReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, minReadBuffer) }}
 
-// ready reports whether nothing has to wait, because the whole request is there, and
-// is plain. It looks no further.
-func (o *incoming) ready() bool {
-	if o.raw != nil {
-		o.w, _ = o.receive(o.b[:], false)
-		o.plain(true)
-	}
-	return o.conn != nil
-}
-
 // request reads the request. own says that nobody but the connection will have it:
-// then it may be made for that at once.
+// then it is made for that at once, if it can be.
 func (o *incoming) request(own bool) (*http.Request, *handshake.Error, error) {
-	if o.conn != nil {
-		return o.conn.request.Load(), nil, nil
-	}
-	if o.w == 0 {
-		o.w, _ = o.receive(o.b[:], true) // whose error is found again
-	}
+	o.w, _ = o.receive(o.buf.b) // whose error is found again
 	if r := o.plain(own); r != nil {
 		return r, nil, nil
 	}
@@ -149,6 +142,11 @@ func (o *incoming) request(own bool) (*http.Request, *handshake.Error, error) {
 		br.Reset(nil)
 		requestReaders.Put(br)
 	}()
+	if o.w > 0 {
+		br.Peek(1) // takes all
+		putBuffer(o.buf)
+		o.buf = nil
+	}
 	r, err := http.ReadRequest(br)
 	if err != nil {
 		refusal, err := o.badRequest(err)
@@ -157,15 +155,15 @@ func (o *incoming) request(own bool) (*http.Request, *handshake.Error, error) {
 	if err := checkFields(r); err != nil {
 		return nil, notHTTP(err), nil
 	}
-	// br has taken all there was in o, which can hold what is left in br.
 	early, _ := br.Peek(br.Buffered())
-	o.r, o.w = 0, copy(o.b[:], early)
+	o.buf = getBuffer(minReadBuffer)
+	o.r, o.w = 0, copy(o.buf.b, early)
 	return r, nil, nil
 }
 
 // plain takes the request from what has come, if it is whole and a plain one.
 func (o *incoming) plain(own bool) *http.Request {
-	text, end := wholeHeader(o.b[:o.w])
+	text, end := wholeHeader(o.come())
 	if end == 0 {
 		return nil
 	}

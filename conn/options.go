@@ -197,7 +197,7 @@ type acceptor struct {
 
 	detached bool
 	fresh    bool // nobody has set a deadline on Serve's connections
-	quick    bool // and a request that has come is answered without waiting for anything
+	quick    bool // and no foreign code runs before the response
 }
 
 func newAcceptor(o *AcceptOptions) *acceptor {

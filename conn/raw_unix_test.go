@@ -4,10 +4,12 @@ package conn
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,4 +129,49 @@ func queued(c *Conn) (n int) {
 		n++
 	}
 	return n
+}
+
+// Peers that keep an opening handshake waiting hold up nobody else's, however many
+// they are.
+func TestServeMakesWay(t *testing.T) {
+	const request = "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	for _, tt := range []struct {
+		name string
+		sent string
+		o    *AcceptOptions
+	}{
+		{"nothing sent", "", &AcceptOptions{HandshakeTimeout: -1}},
+		{"not all sent", request[:len(request)-1], &AcceptOptions{HandshakeTimeout: -1}},
+		{"refusal not taken", request[:40] + "\r\n", &AcceptOptions{HandshakeTimeout: -1}},
+		{"response not taken", request, &AcceptOptions{
+			HandshakeTimeout: -1,
+			Header:           http.Header{"X-Long": {strings.Repeat("x", 16<<20)}}, // more than a socket holds
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			served := startErr(func() error { return Serve(ln, serveEcho, tt.o) })
+			dial := func(sent string) net.Conn {
+				nc, err := net.Dial("tcp", ln.Addr().String())
+				require.NoError(t, err)
+				t.Cleanup(func() { nc.Close() })
+				_, err = nc.Write([]byte(sent))
+				require.NoError(t, err)
+				return nc
+			}
+			for range 4*runtime.GOMAXPROCS(0) + 4 {
+				dial(tt.sent)
+			}
+			honest := dial(request)
+			honest.SetDeadline(time.Now().Add(time.Minute))
+			start := make([]byte, 12)
+			_, err = io.ReadFull(honest, start)
+			require.NoError(t, err)
+			require.Equal(t, "HTTP/1.1 101", string(start))
+			ln.Close()
+			require.ErrorIs(t, (<-served).err, net.ErrClosed)
+		})
+	}
 }

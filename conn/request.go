@@ -23,7 +23,7 @@ func wholeHeader(b []byte) (text string, n int) {
 
 // address is addr.String(), with less garbage for those of TCP.
 func address(addr net.Addr) string {
-	if t, ok := addr.(*net.TCPAddr); ok && t.Zone == "" {
+	if t, ok := addr.(*net.TCPAddr); ok && t != nil && t.Zone == "" {
 		if ap := t.AddrPort(); ap.IsValid() {
 			return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()
 		}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 
@@ -107,6 +108,22 @@ func TestPlainRequest(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for _, addr := range []net.Addr{
+		&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80},
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 65535},
+		&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1},
+		&net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 1, Zone: "eth0"},
+		&net.TCPAddr{IP: net.IPv6loopback},
+		&net.TCPAddr{Port: 80},
+		&net.TCPAddr{IP: net.IP{1, 2, 3}, Port: 80},
+		(*net.TCPAddr)(nil),
+		&net.UnixAddr{Name: "@", Net: "unix"},
+	} {
+		require.Equal(t, addr.String(), address(addr))
 	}
 }
 

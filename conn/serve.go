@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -45,9 +44,7 @@ func Serve(ln net.Listener, f func(ctx context.Context, c *Conn) error, o *Accep
 	case *net.TCPListener, *net.UnixListener:
 		a.fresh = true
 	}
-	var header bytes.Buffer
-	a.server.Header.Write(&header)
-	a.quick = a.fresh && a.server.CheckOrigin == nil && header.Len() < 1<<10
+	a.quick = a.fresh && a.server.CheckOrigin == nil
 	next := make(chan net.Conn, 64)
 	defer close(next)
 	for range runtime.GOMAXPROCS(0) {
@@ -80,15 +77,25 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// work does the opening handshakes that need not wait, one after the other: on a
-// stack that has grown already, and without a goroutine for each. The others get
-// one.
+// work does opening handshakes, one after the other: on a stack that has grown
+// already, and without a goroutine for each. One that has to wait makes way for
+// another worker; one that runs foreign code, as CheckOrigin is, gets a goroutine
+// of its own.
 func (a *acceptor) work(next <-chan net.Conn, f func(ctx context.Context, c *Conn) error) {
+	replaced := false
+	makeWay := func() {
+		replaced = true
+		go a.work(next, f)
+	}
 	for nc := range next {
-		if o := newIncoming(nc, a); a.quick && o.ready() {
-			a.serve(o, f)
-		} else {
+		o := newIncoming(nc, a)
+		if !a.quick {
 			go a.serve(o, f)
+			continue
+		}
+		o.makeWay = makeWay
+		if a.serve(o, f); replaced {
+			return
 		}
 	}
 }
@@ -98,18 +105,17 @@ func (a *acceptor) serve(o *incoming, f func(ctx context.Context, c *Conn) error
 	nc, handedOn := o.nc, false
 	defer func() { a.recovered(recover(), nc, handedOn) }()
 	c, refusal, err := a.handshake(o)
-	handedOn = true
-	switch {
-	case refusal != nil:
-		go func() {
-			defer func() { a.recovered(recover(), nc, false) }()
-			a.refuse(nc, refusal)
-		}()
-	case err != nil:
-		handedOn = false
-	default:
-		go c.run(f) // not on the stack that the handshake has grown
+	if handedOn = err == nil; !handedOn {
+		return
 	}
+	if refusal == nil {
+		go c.run(f) // not on the stack that the handshake has grown
+		return
+	}
+	go func() {
+		defer func() { a.recovered(recover(), nc, false) }()
+		a.refuse(nc, refusal) // which waits, too
+	}()
 }
 
 // recovered ends what a goroutine did for nc, which it closes, unless others have
@@ -170,14 +176,15 @@ func (a *acceptor) handshake(o *incoming) (c *Conn, refusal *handshake.Error, er
 			a.leave() // after a panic, too
 		}
 	}()
-	if err := o.respond(agreement.AppendResponse(o.b[o.w:o.w])); err != nil {
+	if err := o.respond(agreement); err != nil {
 		return nil, nil, lost(err)
 	}
 	o.unguard() // before anybody else may set a deadline
 	by := opened{text: o.text, raw: o.raw, early: o.come()}
-	if c = o.conn; c == nil {
-		c, by.request = new(Conn), r
+	made := o.conn
+	if made == nil {
+		made, by.request = new(Conn), r
 	}
-	c.setUp(context.Background(), nc, frame.Server, agreement, a.options, by)
-	return c, nil, nil
+	made.setUp(context.Background(), nc, frame.Server, agreement, a.options, by)
+	return made, nil, nil
 }
