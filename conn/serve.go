@@ -38,6 +38,9 @@ func Server(nc net.Conn, o *AcceptOptions) (*Conn, error) {
 // when ln fails for good: to stop it, close ln, and use a [Tracker] to close the
 // connections. The error is net.ErrClosed then. A connection costs no more
 // memory than it must: there is no net/http server behind it.
+//
+// With Pings ([Options.Keepalive]) TCP's own keepalive is of no use: a listener
+// of net.ListenConfig{KeepAlive: -1} saves four system calls a connection.
 func Serve(ln net.Listener, f func(ctx context.Context, c *Conn) error, o *AcceptOptions) error {
 	a := newAcceptor(o)
 	switch ln.(type) {
