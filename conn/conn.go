@@ -249,7 +249,7 @@ func newConn(parent context.Context, rwc io.ReadWriteCloser, role frame.Role, a 
 type opened struct {
 	request *http.Request   // nil: none, or the connection has it
 	text    string          // if it is not empty, what the request can be made of again
-	raw     syscall.RawConn // nil: not asked for yet
+	raw     syscall.RawConn // nil: none, or not asked for
 	early   []byte          // came with the request or the response
 }
 

@@ -98,7 +98,7 @@ func (o *incoming) receive(p []byte) (n int, err error) {
 		return 0, io.ErrUnexpectedEOF
 	}
 	p = p[:min(len(p), o.left)]
-	if o.raw != nil && o.guard == nil {
+	if o.guard == nil {
 		n, err = readNow(o.nc, o.raw, p)
 	}
 	if n == 0 && err == nil {
@@ -113,14 +113,12 @@ func (o *incoming) receive(p []byte) (n int, err error) {
 // respond writes the response.
 func (o *incoming) respond(agreement *handshake.Agreement) error {
 	p := agreement.AppendResponse(o.buf.b[o.w:o.w])
-	if o.raw != nil && o.guard == nil {
-		n, err := writeNow(o.nc, o.raw, p)
-		if p = p[n:]; len(p) == 0 || err != nil {
-			return err
-		}
+	n, err := writeNow(o.nc, o.raw, p)
+	if p = p[n:]; len(p) == 0 || err != nil {
+		return err
 	}
 	o.wait()
-	_, err := o.nc.Write(p)
+	_, err = o.nc.Write(p)
 	return err
 }
 

@@ -197,7 +197,6 @@ type acceptor struct {
 
 	detached bool
 	fresh    bool // nobody has set a deadline on Serve's connections
-	quick    bool // and no foreign code runs before the response
 }
 
 func newAcceptor(o *AcceptOptions) *acceptor {

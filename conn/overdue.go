@@ -33,15 +33,13 @@ type guarded struct {
 // writeAll writes p to nc within the time. raw is that of nc, or nil. What a socket
 // takes at once, as it does nearly always, needs no timer.
 func (o *overdue) writeAll(nc net.Conn, raw syscall.RawConn, p []byte) error {
-	if raw != nil {
-		n, err := writeNow(nc, raw, p)
-		if p = p[n:]; len(p) == 0 || err != nil {
-			return err
-		}
+	n, err := writeNow(nc, raw, p)
+	if p = p[n:]; len(p) == 0 || err != nil {
+		return err
 	}
 	t := new(guarded)
 	o.begin(t, nc)
-	_, err := nc.Write(p)
+	_, err = nc.Write(p)
 	o.end(t)
 	return err
 }

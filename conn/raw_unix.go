@@ -26,74 +26,70 @@ func rawConn(nc any) syscall.RawConn {
 // instant is a read or a write that takes what there is and does not wait.
 type instant struct {
 	p           []byte
-	n           int // -1: the end of the stream
-	errno       uint32
-	read, write func(fd uintptr) bool
+	n           int
+	errno       syscall.Errno
+	read, write func(fd uintptr) bool // made once
 }
 
 var instants = sync.Pool{New: func() any {
 	a := new(instant)
-	a.read = func(fd uintptr) bool {
-		n, err := syscall.Read(int(fd), a.p)
-		for err == syscall.EINTR {
-			n, err = syscall.Read(int(fd), a.p)
-		}
-		switch errno, _ := err.(syscall.Errno); {
-		case errno == syscall.EAGAIN:
-		case errno != 0:
-			a.errno = uint32(errno)
-		case n == 0:
-			a.n = -1
-		default:
-			a.n = n
-		}
-		return true
-	}
-	a.write = func(fd uintptr) bool {
-		n, err := syscall.Write(int(fd), a.p)
-		for err == syscall.EINTR {
-			n, err = syscall.Write(int(fd), a.p)
-		}
-		switch errno, _ := err.(syscall.Errno); {
-		case errno == syscall.EAGAIN:
-		case errno != 0:
-			a.errno = uint32(errno)
-		default:
-			a.n = n
-		}
-		return true
-	}
+	a.read = func(fd uintptr) bool { return a.try(syscall.Read, fd) }
+	a.write = func(fd uintptr) bool { return a.try(syscall.Write, fd) }
 	return a
 }}
 
-// readNow reads what has come into p: nothing, and no error, if nothing has. raw is
-// that of nc.
-func readNow(nc net.Conn, raw syscall.RawConn, p []byte) (int, error) {
-	a := instants.Get().(*instant)
-	defer instants.Put(a)
-	a.p, a.n, a.errno = p, 0, 0
-	err := raw.Read(a.read)
-	a.p = nil
-	switch {
-	case err != nil || a.errno != 0:
-		return 0, rawError(nc, "read", err, a.errno)
-	case a.n < 0:
-		return 0, io.EOF
+// try makes the system call once. It has RawConn not wait.
+func (a *instant) try(call func(fd int, p []byte) (int, error), fd uintptr) bool {
+	n, err := call(int(fd), a.p)
+	for err == syscall.EINTR {
+		n, err = call(int(fd), a.p)
 	}
-	return a.n, nil
+	a.n = max(n, 0)
+	a.errno, _ = err.(syscall.Errno)
+	return true
 }
 
-// writeNow writes as much of p as the socket takes. raw is that of nc.
-func writeNow(nc net.Conn, raw syscall.RawConn, p []byte) (int, error) {
+// readNow reads what has come into p: nothing, and no error, if nothing has. raw is
+// that of nc; through nil, nothing comes.
+func readNow(nc net.Conn, raw syscall.RawConn, p []byte) (int, error) {
+	if raw == nil {
+		return 0, nil
+	}
 	a := instants.Get().(*instant)
 	defer instants.Put(a)
-	a.p, a.n, a.errno = p, 0, 0
-	err := raw.Write(a.write)
-	a.p = nil
-	if err != nil || a.errno != 0 {
-		return 0, rawError(nc, "write", err, a.errno)
+	a.p = p
+	err := raw.Read(a.read)
+	if err == nil && a.n == 0 && a.errno == 0 {
+		err = io.EOF
 	}
-	return a.n, nil
+	return a.end(nc, "read", err)
+}
+
+// writeNow writes as much of p as the socket takes. raw is that of nc; nil takes
+// nothing.
+func writeNow(nc net.Conn, raw syscall.RawConn, p []byte) (int, error) {
+	if raw == nil {
+		return 0, nil
+	}
+	a := instants.Get().(*instant)
+	defer instants.Put(a)
+	a.p = p
+	return a.end(nc, "write", raw.Write(a.write))
+}
+
+// end returns how it went. err is what RawConn says.
+func (a *instant) end(nc net.Conn, op string, err error) (n int, _ error) {
+	n, errno := a.n, a.errno
+	a.p, a.n, a.errno = nil, 0, 0
+	switch {
+	case err == io.EOF:
+		return 0, err
+	case errno == syscall.EAGAIN:
+		return 0, nil
+	case err != nil || errno != 0:
+		return 0, rawError(nc, op, err, uint32(errno))
+	}
+	return n, nil
 }
 
 // openRaw prepares reading from the descriptor itself. A connection that waits

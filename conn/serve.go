@@ -47,7 +47,6 @@ func Serve(ln net.Listener, f func(ctx context.Context, c *Conn) error, o *Accep
 	case *net.TCPListener, *net.UnixListener:
 		a.fresh = true
 	}
-	a.quick = a.fresh && a.server.CheckOrigin == nil
 	next := make(chan net.Conn, 64)
 	defer close(next)
 	for range runtime.GOMAXPROCS(0) {
@@ -85,6 +84,8 @@ func temporary(err error) bool {
 // another worker; one that runs foreign code, as CheckOrigin is, gets a goroutine
 // of its own.
 func (a *acceptor) work(next <-chan net.Conn, f func(ctx context.Context, c *Conn) error) {
+	// A listener of another kind may return connections whose methods wait.
+	foreign := !a.fresh || a.server.CheckOrigin != nil
 	replaced := false
 	makeWay := func() {
 		replaced = true
@@ -92,7 +93,7 @@ func (a *acceptor) work(next <-chan net.Conn, f func(ctx context.Context, c *Con
 	}
 	for nc := range next {
 		o := newIncoming(nc, a)
-		if !a.quick {
+		if foreign {
 			go a.serve(o, f)
 			continue
 		}
